@@ -1,0 +1,7 @@
+//! csictl: declare volumes and pods in TOML, see the plan, apply it in parallel against real loop devices and mounts.
+//!
+//! The layers, top to bottom; each uses only those below it (`tests/architecture.rs` keeps it so):
+//! `cli` → `exec` → `plan`, `driver` → `state` → `host` → `model`, with `manifest` beside `plan`.
+//! `docs/architecture.md` has the picture.
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! The csictl binary.
+
+fn main() {}

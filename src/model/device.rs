@@ -1,0 +1,69 @@
+//! How the kernel names what it holds: device numbers, files by device and inode, loop devices by what is behind them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A block (or anonymous) device number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlockId {
+    /// Major number; 7 for loop devices.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// A file as the kernel knows it: the device its file system is on, and its inode. Paths lie, these do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// Device of the file system.
+    pub device: BlockId,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} inode {}", self.device, self.inode)
+    }
+}
+
+/// The major number of loop devices.
+pub const LOOP_MAJOR: u32 = 7;
+
+/// An attached loop device, from LOOP_GET_STATUS64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoopDevice {
+    /// N of `/dev/loopN`.
+    pub index: u32,
+    /// The device number of `/dev/loopN`.
+    pub block: BlockId,
+    /// The backing file.
+    pub backing: FileId,
+    /// Where in the backing file it begins, in bytes.
+    pub offset: u64,
+    /// Its size in bytes as the block layer has it.
+    pub size: u64,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// Whether the kernel detaches it on last close.
+    pub autoclear: bool,
+    /// Whether direct I/O is in force.
+    pub direct_io: bool,
+    /// Logical sector size, in bytes.
+    pub sector_size: u32,
+}
+
+impl LoopDevice {
+    /// The device node, `/dev/loopN`.
+    pub fn node(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/loop{}", self.index))
+    }
+}

@@ -1,0 +1,109 @@
+//! Where csictl keeps what it knows: the state directory, which survives a boot, and the run directory, which does not.
+
+use std::path::{Path, PathBuf};
+
+use super::name::{Name, SnapshotId, VolumeId};
+
+/// The two directories and every path below them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Records, locks and the default pool; `/var/lib/csictl`.
+    pub state: PathBuf,
+    /// Staging mounts and boot-scoped records; `/run/csictl`.
+    pub run: PathBuf,
+}
+
+impl Layout {
+    /// The layout below these two directories, which have to be absolute.
+    pub fn new(state: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
+        Self { state: state.into(), run: run.into() }
+    }
+
+    /// Records of volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.state.join("volumes")
+    }
+
+    /// The record of one volume.
+    pub fn volume_record(&self, id: &VolumeId) -> PathBuf {
+        self.volumes().join(format!("{id}.json"))
+    }
+
+    /// Records of snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.state.join("snapshots")
+    }
+
+    /// The record of one snapshot.
+    pub fn snapshot_record(&self, id: &SnapshotId) -> PathBuf {
+        self.snapshots().join(format!("{id}.json"))
+    }
+
+    /// Where records that can't be read are set aside.
+    pub fn set_aside(&self) -> PathBuf {
+        self.state.join("set-aside")
+    }
+
+    /// Locks.
+    pub fn locks(&self) -> PathBuf {
+        self.state.join("locks")
+    }
+
+    /// The lock of one volume.
+    pub fn volume_lock(&self, id: &VolumeId) -> PathBuf {
+        self.locks().join(id.as_str())
+    }
+
+    /// The lock of one snapshot; `@` is in no id, so it can't meet a volume's.
+    pub fn snapshot_lock(&self, id: &SnapshotId) -> PathBuf {
+        self.locks().join(format!("{id}@snapshot"))
+    }
+
+    /// The lock that `gc` holds alone and everybody else shares.
+    pub fn global_lock(&self) -> PathBuf {
+        self.locks().join("@global")
+    }
+
+    /// The pool used when a manifest names none.
+    pub fn default_pool(&self) -> PathBuf {
+        self.state.join("pool")
+    }
+
+    /// Formatted images that new ones are copied from.
+    pub fn templates(&self) -> PathBuf {
+        self.state.join("templates")
+    }
+
+    /// Boot-scoped records of volumes.
+    pub fn run_volumes(&self) -> PathBuf {
+        self.run.join("volumes")
+    }
+
+    /// The boot-scoped record of one volume.
+    pub fn run_record(&self, id: &VolumeId) -> PathBuf {
+        self.run_volumes().join(format!("{id}.json"))
+    }
+
+    /// Where the CLI stages volumes.
+    pub fn staging(&self) -> PathBuf {
+        self.run.join("staging")
+    }
+
+    /// Where the CLI stages one volume.
+    pub fn staging_path(&self, id: &VolumeId) -> PathBuf {
+        self.staging().join(id.as_str())
+    }
+
+    /// Whether a path lies in one of the two directories.
+    pub fn owns(&self, path: &Path) -> bool {
+        path.starts_with(&self.state) || path.starts_with(&self.run)
+    }
+
+    /// The name of the pool under the state directory.
+    ///
+    /// # Panics
+    /// Never: the name is a DNS label.
+    pub fn default_pool_name() -> Name {
+        "default".parse().expect("'default' is a DNS label")
+    }
+}

@@ -1,0 +1,39 @@
+//! The nouns and verbs of csictl as plain values: names, sizes, volumes, pods, what is wanted, what was seen.
+//!
+//! Nothing here touches the system and nothing here decides; every other layer speaks in these types. A string that could
+//! be wrong is a newtype that can't ([`Name`], [`VolumeId`], [`Capacity`]).
+
+pub mod access_mode;
+pub mod action;
+pub mod backing;
+pub mod capacity;
+pub mod desired;
+pub mod device;
+pub mod filesystem;
+pub mod layout;
+pub mod mount;
+pub mod name;
+pub mod observed;
+pub mod owner;
+pub mod pod;
+pub mod probe;
+pub mod record;
+pub mod snapshot;
+pub mod volume;
+
+pub use access_mode::AccessMode;
+pub use action::{Action, Approval, Done, Loss, Verb};
+pub use backing::{Allocate, Backing, DeviceBacking, DirectoryBacking, ImageBacking, Pool, SectorSize, TmpfsBacking};
+pub use capacity::{Capacity, CapacityRange};
+pub use desired::Desired;
+pub use device::{BlockId, FileId, LoopDevice};
+pub use filesystem::{FormatPolicy, FsSpec, FsType, FsUuid};
+pub use layout::Layout;
+pub use mount::{Mount, MountTable, Propagation};
+pub use name::{Name, ObjectRef, SnapshotId, VolumeId};
+pub use observed::Observed;
+pub use owner::Owner;
+pub use pod::{PodSpec, PublishKind, PublishSpec};
+pub use probe::{Probe, Signature};
+pub use snapshot::SnapshotSpec;
+pub use volume::{Ownership, Reclaim, Source, VolumeMode, VolumeSpec};

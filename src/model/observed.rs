@@ -1,0 +1,210 @@
+//! What was seen of this machine at one moment: the other half of what a plan is made from. Plain values, so that planning
+//! can be tested without a machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::backing::Pool;
+use super::capacity::Capacity;
+use super::device::{BlockId, FileId, LoopDevice};
+use super::mount::Mount;
+use super::name::{Name, SnapshotId, VolumeId};
+use super::owner::Owner;
+use super::pod::PublishKind;
+use super::probe::Probe;
+use super::record::{ImageIdentity, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+
+/// Everything seen that matters to one project, or to all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The machine.
+    pub host: HostFacts,
+    /// Volumes: those asked about and those recorded, by id.
+    pub volumes: BTreeMap<VolumeId, ObservedVolume>,
+    /// Snapshots, likewise.
+    pub snapshots: BTreeMap<SnapshotId, ObservedSnapshot>,
+    /// Pools by name.
+    pub pools: BTreeMap<Name, ObservedPool>,
+    /// Every path at which something is, or is to be, published.
+    pub targets: BTreeMap<PathBuf, ObservedTarget>,
+}
+
+/// Facts about the machine.
+#[derive(Debug, Clone, Default)]
+pub struct HostFacts {
+    /// Its name.
+    pub hostname: String,
+    /// The id of this boot.
+    pub boot_id: String,
+    /// Inode of this process's mount namespace.
+    pub mount_namespace: u64,
+    /// Whether this process may mount and attach (CAP_SYS_ADMIN).
+    pub privileged: bool,
+    /// Whether ext4 can grow while mounted (CAP_SYS_RESOURCE).
+    pub can_grow_ext4_online: bool,
+}
+
+/// A volume as seen.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedVolume {
+    /// Its durable record.
+    pub record: Recorded<VolumeRecord>,
+    /// Its boot-scoped record, if it is of this boot.
+    pub run: Option<RunRecord>,
+    /// What lies behind it.
+    pub backing: ObservedBacking,
+    /// The loop device its image is attached to.
+    pub loop_device: Option<LoopDevice>,
+    /// What is on its device or in its image; `None` where nobody had to look (a record says it was formatted).
+    pub probe: Option<Probe>,
+    /// The mount at its staging path that is its own.
+    pub staged: Option<ObservedStage>,
+    /// Its publishes: mounts at targets that show its file system or device node.
+    pub published: Vec<ObservedPublish>,
+    /// Bytes in use: of the file system when staged, of the image otherwise.
+    pub used: Option<Capacity>,
+    /// Another mount namespace, still alive, that holds its mounts.
+    pub foreign_namespace: Option<u64>,
+    /// What could not be read, in words; with any of these the volume's true state is not known.
+    pub unknown: Vec<String>,
+}
+
+/// What lies behind a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ObservedBacking {
+    /// Nothing.
+    #[default]
+    Missing,
+    /// An image file.
+    Image(ObservedImage),
+    /// A block device.
+    Device(ObservedDevice),
+    /// A directory.
+    Directory {
+        /// Its device and inode.
+        file: FileId,
+        /// How many entries it has, counted up to a bound.
+        entries: u64,
+    },
+    /// Something is there that is not what it should be: in words.
+    Wrong(String),
+}
+
+/// An image file as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedImage {
+    /// Where.
+    pub path: PathBuf,
+    /// Which file.
+    pub file: FileId,
+    /// Nominal size.
+    pub size: Capacity,
+    /// Bytes allocated below it.
+    pub allocated: Capacity,
+    /// Who it says it is.
+    pub identity: Option<ImageIdentity>,
+}
+
+/// A block device as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedDevice {
+    /// Its number.
+    pub block: BlockId,
+    /// Its size.
+    pub size: Capacity,
+    /// Its serial number, where it tells.
+    pub serial: Option<String>,
+    /// Its World Wide Name, where it tells.
+    pub wwn: Option<String>,
+    /// Logical sector size, in bytes.
+    pub sector_size: u32,
+    /// Who else holds it (mounted elsewhere, a member of dm or md), in words.
+    pub holders: Vec<String>,
+}
+
+/// A staging mount as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedStage {
+    /// The mount that is seen.
+    pub mount: Mount,
+    /// How many of ours lie on each other.
+    pub depth: usize,
+}
+
+/// A publish as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedPublish {
+    /// Where.
+    pub target: PathBuf,
+    /// For whom, where a record tells.
+    pub pod: Option<Name>,
+    /// Directory or device.
+    pub kind: PublishKind,
+    /// The mount that is seen.
+    pub mount: Mount,
+    /// How many of ours lie on each other.
+    pub depth: usize,
+    /// The path inside the volume that is seen, `None` for its root.
+    pub sub_path: Option<PathBuf>,
+}
+
+/// A snapshot as seen.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedSnapshot {
+    /// Its record.
+    pub record: Recorded<SnapshotRecord>,
+    /// Its file.
+    pub file: Option<ObservedImage>,
+}
+
+/// A pool as seen.
+#[derive(Debug, Clone)]
+pub struct ObservedPool {
+    /// As declared, or as a record names it.
+    pub pool: Pool,
+    /// Whether its directory is there.
+    pub exists: bool,
+    /// The type of the file system below it (or below its nearest existing parent).
+    pub fs_type: String,
+    /// Bytes free to root on it.
+    pub free: Capacity,
+    /// Its size.
+    pub total: Capacity,
+    /// Whether files on it can share extents.
+    pub reflink: bool,
+    /// Nominal bytes of the images and snapshots in it, of every project.
+    pub nominal: Capacity,
+    /// Bytes that `full` images in it have still to allocate.
+    pub unallocated: Capacity,
+}
+
+/// A path at which something is, or is to be, published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedTarget {
+    /// What is there.
+    pub kind: TargetKind,
+    /// Entries that a mount over it would hide, counted up to a bound; 0 unless it is a directory nobody has mounted on.
+    pub hides: u64,
+    /// A mount there that is none of ours: its source and type.
+    pub foreign: Option<String>,
+    /// Another project, or gRPC, that has published there.
+    pub taken_by: Option<(Owner, VolumeId)>,
+    /// A symbolic link among its parents or in its place, and where it points.
+    pub symlink: Option<(PathBuf, PathBuf)>,
+    /// It could not be looked at: in words.
+    pub unknown: Option<String>,
+}
+
+/// What is at a target path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TargetKind {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A device, socket, fifo or link.
+    Other,
+}

@@ -1,0 +1,164 @@
+//! What csictl writes down because the kernel cannot tell it: whose a volume is, the spec as last applied, the file-system
+//! UUID chosen for it, the targets made for it. No secrets, and nothing that the kernel knows better.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::capacity::Capacity;
+use super::device::FileId;
+use super::filesystem::{FsType, FsUuid};
+use super::name::{SnapshotId, VolumeId};
+use super::owner::Owner;
+use super::pod::{PublishKind, PublishSpec};
+use super::volume::VolumeSpec;
+
+/// The version of the record format this csictl writes. A record of a newer one is never touched.
+pub const RECORD_VERSION: u32 = 1;
+
+/// How far the file system of a volume is known to have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FormatMark {
+    /// No mkfs of ours has begun.
+    #[default]
+    None,
+    /// A mkfs with the recorded UUID was begun: what lies there may be half of it and may be made again.
+    Begun,
+    /// A mkfs was verified, or the file system came with its source: it is never made again.
+    Done,
+}
+
+/// The durable record of a volume, `STATE/volumes/ID.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// The spec as last applied.
+    pub spec: VolumeSpec,
+    /// The UUID chosen for its file system.
+    pub fs_uuid: Option<FsUuid>,
+    /// How far formatting has come.
+    pub format: FormatMark,
+    /// The image behind it, as last seen; a hint that is checked against the image's own identity.
+    pub image: Option<FileId>,
+    /// Set before a loop without AUTOCLEAR is attached (raw block), so that a crashed run's loop is found.
+    pub attach_mark: bool,
+    /// Whether csictl made the directory of a directory volume.
+    pub made_directory: bool,
+    /// Targets (and parents) that csictl made and may therefore remove, by path.
+    pub made_targets: BTreeMap<PathBuf, PublishKind>,
+    /// Left its manifest with its data kept.
+    pub released: bool,
+    /// Rebuilt from the image because the record was lost or corrupt: counts as protected and formatted until its
+    /// manifest is applied again.
+    pub rebuilt: bool,
+    /// When it was created (RFC 3339).
+    pub created_at: String,
+}
+
+impl VolumeRecord {
+    /// Whether a step that loses data is refused whatever is approved.
+    pub fn protected(&self) -> bool {
+        self.spec.prevent_destroy || self.rebuilt
+    }
+}
+
+/// The durable record of a snapshot, `STATE/snapshots/ID.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The name it was asked for.
+    pub name: String,
+    /// The volume it was taken of.
+    pub volume: VolumeId,
+    /// The file that holds its bytes.
+    pub path: PathBuf,
+    /// Its nominal size.
+    pub size: Capacity,
+    /// The file system inside it.
+    pub fs_type: Option<FsType>,
+    /// The UUID of that file system, which a volume made from it must not keep.
+    pub fs_uuid: Option<FsUuid>,
+    /// The sector size its file system was made for.
+    pub sector_size: super::backing::SectorSize,
+    /// Whether the bytes are all there and durable.
+    pub ready: bool,
+    /// When it was taken (RFC 3339).
+    pub created_at: String,
+}
+
+/// What holds only until the next boot, `RUN/volumes/ID.json`; void under another boot id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The volume.
+    pub id: VolumeId,
+    /// The boot it belongs to.
+    pub boot_id: String,
+    /// Inode of the mount namespace that staged; from another one that lives nothing is mutated.
+    pub mount_namespace: u64,
+    /// Where it is staged, once staging began.
+    pub staging_path: Option<PathBuf>,
+    /// The mount options it was staged with, as asked.
+    pub stage_options: Vec<String>,
+    /// N of `/dev/loopN`, a hint that is checked.
+    pub loop_index: Option<u32>,
+    /// Publishes as asked, by target.
+    pub publishes: BTreeMap<PathBuf, PublishSpec>,
+}
+
+/// Who an image says it is: the JSON in its `trusted.csictl` attribute. Enough to adopt it when its record is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageIdentity {
+    /// The id of the volume or snapshot.
+    pub id: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Whether it is a snapshot.
+    pub snapshot: bool,
+    /// Its file system, where csictl made or copied one.
+    pub fs_type: Option<FsType>,
+    /// That file system's UUID.
+    pub fs_uuid: Option<FsUuid>,
+    /// The sector size it was made for.
+    pub sector_size: super::backing::SectorSize,
+    /// Whether its manifest forbids destroying it.
+    pub protected: bool,
+}
+
+/// A record as found on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Recorded<T> {
+    /// There is none.
+    #[default]
+    Absent,
+    /// A whole one.
+    Present(T),
+    /// Bytes that are no record: to be set aside and rebuilt.
+    Corrupt {
+        /// What is wrong with them.
+        cause: String,
+    },
+    /// A record of a csictl that is newer than this one: not to be touched.
+    Newer {
+        /// Its version.
+        version: u32,
+    },
+    /// It could not be read (no permission, say).
+    Unknown {
+        /// Why.
+        cause: String,
+    },
+}
+
+impl<T> Recorded<T> {
+    /// The record, where there is a whole one.
+    pub const fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(record) => Some(record),
+            _ => None,
+        }
+    }
+}
