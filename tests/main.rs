@@ -1,1 +1,2 @@
-//! The integration tests, one binary.
+//! The integration tests, one binary, by theme.
+#![allow(clippy::unwrap_used, missing_docs)]
