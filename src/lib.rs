@@ -4,4 +4,8 @@
 //! `cli` → `exec` → `plan`, `driver` → `state` → `host` → `model`, with `manifest` beside `plan`.
 //! `docs/architecture.md` has the picture.
 
+pub mod driver;
+pub mod exec;
+pub mod host;
 pub mod model;
+pub mod plan;

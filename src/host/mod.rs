@@ -1,0 +1,202 @@
+//! The whole surface at which csictl touches a machine, as two traits: [`Observe`] reads, [`Host`] also writes.
+//!
+//! Code that plans or reports receives `&dyn Observe` and therefore cannot change anything. The verbs are few and speak the
+//! domain's types, so that a simulated host can take the kernel's place and fail or crash at any of them. Every write is safe to
+//! repeat, refuses what it does not recognise, and says in its error which object, which call and which cause.
+//!
+//! Way in: `linux::LinuxObserve` and `linux::LinuxHost` are the real ones, `sim::SimHost` the simulated one.
+
+pub mod error;
+pub mod request;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
+use crate::model::record::ImageIdentity;
+use crate::model::{
+    BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountTable, Ownership, PublishKind,
+};
+use crate::model::{Pool, Probe};
+
+pub use error::{ErrorKind, HostError};
+pub use request::{
+    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, FileFacts, FileKind, FormatRequest, Formatted,
+    Freeze, FsMount, FsUsage, GrowRequest, Holder, Lock, LockMode, LoopHold, NewImage, Place, PoolFacts, ToolFacts,
+    Unmount,
+};
+
+/// The answer of a host verb.
+pub type Result<T> = std::result::Result<T, HostError>;
+
+/// Reading the machine. Nothing here changes anything, not even an access time that matters.
+pub trait Observe: Send + Sync {
+    /// Name, boot, mount namespace, privileges.
+    fn facts(&self) -> Result<HostFacts>;
+
+    /// All mounts of this namespace, read in one go.
+    fn mount_table(&self) -> Result<MountTable>;
+
+    /// The stack of mounts at exactly `target`, the visible one last; empty when nothing is mounted there. Read afresh, at a cost
+    /// that does not depend on how many mounts the machine has (statmount where the kernel has it).
+    fn mounts_at(&self, target: &Path) -> Result<Vec<Mount>>;
+
+    /// Every attached loop device, read in one go.
+    fn loops(&self) -> Result<Vec<LoopDevice>>;
+
+    /// The loop device whose backing is `file` at offset 0, read afresh; `hint` is looked at first.
+    fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>>;
+
+    /// What lies at `path`, not following a last link; `None` when nothing does.
+    fn stat(&self, path: &Path) -> Result<Option<FileFacts>>;
+
+    /// The names in a directory, sorted; none when it is missing.
+    fn list(&self, directory: &Path) -> Result<Vec<OsString>>;
+
+    /// The whole of a small file (a record); `None` when it is missing.
+    fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>>;
+
+    /// An image file with its size, allocation and own word about itself; `None` when nothing is there.
+    fn image(&self, path: &Path) -> Result<Option<ObservedImage>>;
+
+    /// A block device, links followed; `None` when nothing is there.
+    fn device(&self, path: &Path) -> Result<Option<ObservedDevice>>;
+
+    /// What is on a device or in an image file. Errors are an answer of their own ([`Probe::Unreadable`]).
+    fn probe(&self, path: &Path) -> Probe;
+
+    /// The size the file system on a device or in an image says it has.
+    fn filesystem_size(&self, path: &Path, fs: FsType) -> Result<Capacity>;
+
+    /// Use of the mounted file system at `path`.
+    fn usage(&self, path: &Path) -> Result<FsUsage>;
+
+    /// The file system below a pool's directory, or below its nearest existing parent.
+    fn pool(&self, pool: &Pool) -> Result<PoolFacts>;
+
+    /// What is at a target path below a trusted root. `foreign` and `taken_by` are left empty: they are the driver's to judge.
+    fn target(&self, trusted_root: &Path, target: &Path) -> Result<ObservedTarget>;
+
+    /// Whether any process still lives in that mount namespace.
+    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool>;
+
+    /// Which processes, in which mount namespaces, keep the file system on `device` (mounted at `target`, if it is) busy.
+    fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>>;
+
+    /// The helper programs and what is known of them, for `doctor`.
+    fn tools(&self) -> Vec<ToolFacts>;
+}
+
+/// Changing the machine. Every verb is "predicate, then action": calling it again after a crash at any point is safe.
+pub trait Host: Observe {
+    /// Makes a directory and its missing parents with this mode. An existing one is left as it is.
+    fn make_dir(&self, path: &Path, mode: u32) -> Result<Done>;
+
+    /// Removes one empty directory; a missing one is fine, one that is not empty is [`ErrorKind::NotEmpty`].
+    fn remove_dir(&self, path: &Path) -> Result<Done>;
+
+    /// Replaces a small file as a whole: temporary file, fsync, rename, fsync of the directory. When it returns, the new content
+    /// survives a power cut; until then the old one does. Writes of many threads may share one flush. With `durable` false
+    /// (boot-scoped records) nothing is flushed.
+    fn write_small(&self, path: &Path, content: &[u8], durable: bool) -> Result<()>;
+
+    /// Removes a small file, durably when `durable`.
+    fn remove_small(&self, path: &Path, durable: bool) -> Result<Done>;
+
+    /// Moves a file into `directory` under a name that is free there; used to set corrupt records aside.
+    fn set_aside(&self, path: &Path, directory: &Path) -> Result<PathBuf>;
+
+    /// Takes a lock on a file that is opened (made if need be) afresh; waits at most `timeout`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LockHeld`] when somebody else kept it.
+    fn lock(&self, path: &Path, mode: LockMode, timeout: Duration) -> Result<Lock>;
+
+    /// Makes a new image file at its temporary name, removing what a killed run left under that name.
+    fn create_image(&self, image: &NewImage) -> Result<FileId>;
+
+    /// Makes a file system on a device, or in an image at its temporary name, and verifies it. On a device the caller has
+    /// probed and recorded [`crate::model::record::FormatMark::Begun`] before; the host probes again and refuses unless it is
+    /// blank or holds a half-made file system with this very UUID.
+    fn format(&self, request: &FormatRequest, lock: &Lock) -> Result<Formatted>;
+
+    /// Copies an image to a new file at a temporary name: reflink where it can, else only the bytes that hold data.
+    fn copy_image(&self, request: &CopyRequest, lock: &Lock) -> Result<CopyMethod>;
+
+    /// Changes the size of an image file; with `full`, the added bytes are allocated first, so that no space means no change.
+    fn resize_image(&self, path: &Path, file: FileId, size: Capacity, full: bool) -> Result<Done>;
+
+    /// Allocates every byte of an image (sparse → full).
+    fn allocate_image(&self, path: &Path, file: FileId) -> Result<Done>;
+
+    /// Writes an image's word about itself, the `trusted.csictl` attribute.
+    fn set_identity(&self, path: &Path, identity: &ImageIdentity) -> Result<Done>;
+
+    /// Puts a finished image from its temporary name to its own, durably: fsync, rename, fsync of the directory.
+    fn place_image(&self, part: &Path, path: &Path, place: Place) -> Result<()>;
+
+    /// Unlinks an image if it still is the file meant; a missing one is fine.
+    fn remove_image(&self, path: &Path, file: Option<FileId>) -> Result<Done>;
+
+    /// Attaches an image to a loop device, or adopts the one it is attached to. One LOOP_CONFIGURE, retried on EBUSY.
+    fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop>;
+
+    /// Detaches a loop device if its backing still is `file`, and looks again: success means it is gone.
+    fn detach_loop(&self, index: u32, file: FileId) -> Result<Done>;
+
+    /// Tells a loop device that its file has grown.
+    fn resize_loop(&self, index: u32, file: FileId) -> Result<Done>;
+
+    /// Checks a file system before its first mount after an attach, repairing what is safe to repair (`e2fsck -p`).
+    fn check_filesystem(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Done>;
+
+    /// Grows a file system to its device and reads the new size back.
+    fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done>;
+
+    /// Gives the file system in an image at its temporary name a new UUID, and reads it back.
+    fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()>;
+
+    /// Erases the signatures found on a device, and proves it blank; only ever called with an approval of the loss.
+    fn erase_signatures(&self, device: &Path, expect: BlockId) -> Result<Done>;
+
+    /// Mounts a file system at a directory that is made if need be.
+    fn mount(&self, request: &FsMount) -> Result<()>;
+
+    /// Changes the options of a mount of ours in place.
+    fn remount(&self, request: &FsMount) -> Result<Done>;
+
+    /// Binds a directory of a mount, or a device node, to a target that exists. A read-only bind is never writable, not even for a moment.
+    fn bind(&self, request: &BindMount) -> Result<()>;
+
+    /// Takes away the topmost mount at a target if its device and root are the ones meant. `Already` when nothing of ours is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when it is in use; [`ErrorKind::Foreign`] when something else is mounted there.
+    fn unmount(&self, request: &Unmount) -> Result<Done>;
+
+    /// Makes a target below a trusted root, following no link, and answers every path it made, parents first.
+    fn make_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Vec<PathBuf>>;
+
+    /// Removes one target (rmdir or unlink of an empty file); never recursive, a missing one is fine.
+    fn remove_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Done>;
+
+    /// Sets owner, group and mode of the inode at `path` (a mounted root).
+    fn set_ownership(&self, path: &Path, ownership: Ownership) -> Result<Done>;
+
+    /// Gives everything below `path` to a group, with the group's permissions, following no link and staying on one file system; does
+    /// nothing when the root already belongs to it.
+    fn change_group(&self, path: &Path, group: u32) -> Result<Done>;
+
+    /// Freezes a mounted file system until the guard goes, at most `timeout`. A child holds the freeze and thaws when this process dies.
+    fn freeze(&self, mount_point: &Path, timeout: Duration) -> Result<Freeze>;
+
+    /// Thaws a file system that a killed run left frozen; `Already` when it is not frozen.
+    fn thaw(&self, mount_point: &Path) -> Result<Done>;
+
+    /// Flushes the file system that `path` lies on.
+    fn sync(&self, path: &Path) -> Result<()>;
+
+    /// Flushes a block device's dirty pages, and through a loop its file.
+    fn flush_device(&self, device: &Path) -> Result<()>;
+}
