@@ -4,9 +4,9 @@
 //! `cli` → `exec` → `plan`, `driver` → `state` → `host` → `model`, with `manifest` beside `plan`.
 //! `docs/architecture.md` has the picture.
 
-pub mod cli;
 pub mod driver;
 pub mod exec;
 pub mod host;
+pub mod manifest;
 pub mod model;
 pub mod plan;

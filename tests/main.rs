@@ -1,4 +1,4 @@
 //! The integration tests, one binary, by theme.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+mod manifest;

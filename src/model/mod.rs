@@ -9,6 +9,7 @@ pub mod backing;
 pub mod capacity;
 pub mod desired;
 pub mod device;
+pub mod explain;
 pub mod filesystem;
 pub mod layout;
 pub mod mkfs_options;
