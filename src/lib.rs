@@ -4,6 +4,7 @@
 //! `cli` → `exec` → `plan`, `driver` → `state` → `host` → `model`, with `manifest` beside `plan`.
 //! `docs/architecture.md` has the picture.
 
+pub mod cli;
 pub mod driver;
 pub mod exec;
 pub mod host;

@@ -7,6 +7,7 @@
 //! Way in: `linux::LinuxObserve` and `linux::LinuxHost` are the real ones, `sim::SimHost` the simulated one.
 
 pub mod error;
+pub mod linux;
 pub mod request;
 
 use std::ffi::OsString;

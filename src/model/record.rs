@@ -12,7 +12,7 @@ use super::filesystem::{FsType, FsUuid};
 use super::name::{SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
-use super::volume::VolumeSpec;
+use super::volume::{Ownership, VolumeSpec};
 
 /// The version of the record format this csictl writes. A record of a newer one is never touched.
 pub const RECORD_VERSION: u32 = 1;
@@ -47,6 +47,9 @@ pub struct VolumeRecord {
     pub made_directory: bool,
     /// Targets (and parents) that csictl made and may therefore remove, by path.
     pub made_targets: BTreeMap<PathBuf, PublishKind>,
+    /// Owner and mode as last given to the root inode, so that a later chown by an application is not undone.
+    #[serde(default)]
+    pub applied_ownership: Ownership,
     /// Left its manifest with its data kept.
     pub released: bool,
     /// Rebuilt from the image because the record was lost or corrupt: counts as protected and formatted until its

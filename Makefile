@@ -1,0 +1,45 @@
+# Everything a newcomer needs: `make demo` to see csictl work, `make test` to check it. Both install the Debian packages they
+# miss and say so; nothing else is expected but Rust.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help demo test bench faults build generate build-packages test-packages test-tools lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: build-packages ## build the release binary, target/release/csictl
+	$(CARGO) build --release --locked
+
+demo: build ## build csictl and run plan, apply, status and destroy of an example on real loop devices
+	$(SUDO) scripts/demo target/release/csictl
+
+test: test-packages test-tools ## run everything that checks csictl
+	scripts/test
+
+bench: test-packages ## compare csictl with a C program, a shell script and findmnt
+	$(CARGO) bench --locked --bench compare --no-run
+	$(SUDO) $$(command -v $(CARGO)) bench --locked --bench compare
+
+faults: test-packages ## kill csictl at every effect system call and check that the next apply finishes the work
+	$(CARGO) build --locked
+	$(SUDO) scripts/faults target/debug/csictl
+
+generate: build-packages ## write completions/ and man/ anew
+	$(CARGO) build --locked
+	scripts/generate target/debug/csictl
+
+build-packages:
+	@scripts/packages build
+
+test-packages:
+	@scripts/packages build test
+
+test-tools:
+	@scripts/tools
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf build
