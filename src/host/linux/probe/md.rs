@@ -35,7 +35,7 @@ fn version_1(view: &View<'_>, place: u64) -> Result<Option<Finding>, ReadFailure
     let finding =
         Finding::new("linux_raid_member", place, &header[..4]).uuid(uuid(&header, 16)).label(text(&header, 32, 32));
     let devices = le32(&header, 220);
-    if devices > MOST_DEVICES || le64(&header, 128) != place / SECTOR {
+    if devices > MOST_DEVICES || le64(&header, 144) != place / SECTOR {
         return Ok(Some(finding.sound(false)));
     }
     let len = HEADER_LEN + devices as usize * 2;

@@ -190,7 +190,7 @@ fn ext4() -> Vec<u8> {
 fn a_sound_file_system_owns_what_lies_inside_it_and_nothing_before_or_after() {
     let superblock = ext4();
     let swap: &[u8] = b"SWAPSPACE2";
-    let version: &[u8] = &[1];
+    let version: &[u8] = &[1, 0, 0, 0];
     let raid: &[u8] = b"\xfc\x4e\x2b\xa9\0\0\0\0\x5a";
     // What a user can write into files of the volume decides nothing.
     for size in [GIB, GIB + (1 << 20)] {
@@ -204,7 +204,7 @@ fn a_sound_file_system_owns_what_lies_inside_it_and_nothing_before_or_after() {
     assert_eq!(kinds(&beyond), ["ext4", "linux_raid_member"]);
     // Nor can what lies before it be its content.
     let mut with_swap = superblock.clone();
-    with_swap[..1].copy_from_slice(version);
+    with_swap[..4].copy_from_slice(version);
     let crc = crc32c(!0, &with_swap[..0x3fc]);
     with_swap[0x3fc..].copy_from_slice(&crc.to_le_bytes());
     let before = probe(&Patchy::new(GIB, &[(1024, &with_swap), (4086, swap)]));

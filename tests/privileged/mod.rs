@@ -1,0 +1,3 @@
+//! Tests on the real machine: loop devices, mounts, the real tools. They need root and say so when they lack it.
+
+mod probe;
