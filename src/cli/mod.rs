@@ -3,3 +3,4 @@
 //! Way in: [`printer::Printer`] for every line that users see.
 
 pub mod printer;
+pub mod render;

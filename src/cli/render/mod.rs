@@ -1,0 +1,3 @@
+//! What users read, as text and as JSON.
+
+pub mod progress;

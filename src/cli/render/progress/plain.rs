@@ -1,0 +1,91 @@
+//! Progress as lines on stderr, one for each step that ended: for logs and pipes.
+
+use super::{describe, lasted};
+use crate::cli::printer::Printer;
+use crate::exec::{Event, EventSink};
+use crate::model::Done;
+
+/// Writes a line an event; `-q` silences it.
+pub struct Plain<'a> {
+    printer: &'a Printer,
+}
+
+impl<'a> Plain<'a> {
+    /// Through this printer.
+    pub const fn new(printer: &'a Printer) -> Self {
+        Self { printer }
+    }
+}
+
+/// The line for an event; a beginning is none.
+pub(super) fn line(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::Started { .. } => return None,
+        Event::Finished { step, done, notes, took } => {
+            let done = match done {
+                Done::Changed => "done",
+                Done::Already => "done (was so already)",
+            };
+            let mut text = format!("{}: {done}, {}", describe(step), lasted(*took));
+            notes.iter().for_each(|note| text.push_str(&format!("\n  note: {note}")));
+            text
+        }
+        Event::Failed { step, error, took } => format!("{}: failed after {}: {error}", describe(step), lasted(*took)),
+        Event::Skipped { step, because } => format!("{}: skipped, {because}", describe(step)),
+        Event::Slow { step, running } => format!("{}: still running after {}", describe(step), lasted(*running)),
+        Event::Interrupted => "interrupted: running steps end, no more are begun; once more leaves at once".to_owned(),
+    })
+}
+
+impl EventSink for Plain<'_> {
+    fn event(&self, event: &Event<'_>) {
+        if let Some(line) = line(event) {
+            self.printer.note(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::super::fixtures;
+    use super::*;
+    use crate::cli::printer::Captured;
+    use crate::driver::DriverError;
+    use crate::host::{ErrorKind, HostError};
+
+    #[test]
+    fn each_end_is_one_line() {
+        let steps = fixtures::steps();
+        let (step, took) = (&steps[0], Duration::from_millis(12));
+        let error = DriverError::host(
+            step.object(),
+            HostError::new(ErrorKind::Busy, "detach", "/dev/loop7", "the device is in use"),
+        );
+        let notes = ["direct I/O was refused".to_owned()];
+        let err = Captured::default();
+        let printer = Printer::to(io::sink(), err.clone(), false, false);
+        let plain = Plain::new(&printer);
+        for event in [
+            Event::Started { step },
+            Event::Finished { step, done: Done::Changed, notes: &notes, took },
+            Event::Finished { step, done: Done::Already, notes: &[], took },
+            Event::Slow { step, running: Duration::from_secs(30) },
+            Event::Failed { step, error: &error, took },
+            Event::Skipped { step: &steps[2], because: "s1 detach volume.db failed" },
+        ] {
+            plain.event(&event);
+        }
+        let expected = "\
+s1 detach volume.db: done, 12 ms
+  note: direct I/O was refused
+s1 detach volume.db: done (was so already), 12 ms
+s1 detach volume.db: still running after 30 s
+s1 detach volume.db: failed after 12 ms: volume.db: detach /dev/loop7: the device is in use
+s3 detach volume.db at pod.web:/srv/db: skipped, s1 detach volume.db failed
+";
+        assert_eq!(err.text(), expected);
+    }
+}
