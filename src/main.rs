@@ -1,3 +1,7 @@
-//! The csictl binary.
+//! The csictl binary: arguments in, exit code out. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    csictl::cli::main()
+}

@@ -1,0 +1,122 @@
+//! What the global flags mean: where records are, how results are written, who may change the machine. Commands get it
+//! ready-made and never look at a flag that all of them share.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::{Cli, ColorArg, Output, ProgressArg};
+use super::printer::{Color, Printer};
+use super::problem::{Failure, Problem, Result};
+use super::render::progress::Progress;
+use crate::model::Layout;
+
+/// Everything that holds for the whole run.
+pub struct Context {
+    /// The way out.
+    pub printer: Printer,
+    /// Where records and mounts are.
+    pub layout: Layout,
+    /// How results are written.
+    pub output: Output,
+    /// How progress is shown.
+    pub progress: Progress,
+    /// Steps at once.
+    pub parallelism: NonZeroUsize,
+    /// How long a lock is waited for.
+    pub lock_timeout: Duration,
+    /// When a step counts as slow.
+    pub step_timeout: Option<Duration>,
+    /// Global flags to repeat in the commands csictl tells users to type.
+    pub repeat: String,
+}
+
+impl Context {
+    /// From the flags.
+    ///
+    /// # Errors
+    /// An output format the command does not have.
+    pub fn new(cli: &Cli) -> Result<Self> {
+        let global = &cli.global;
+        let more = cli.command.more_outputs();
+        if !matches!(global.output, Output::Text | Output::Json) && !more.contains(&global.output) {
+            let has: Vec<_> = [Output::Text, Output::Json].iter().chain(more).map(|output| output.as_str()).collect();
+            let (name, output) = (cli.command.name(), global.output.as_str());
+            return Err(Failure::usage(
+                format!("'{name}' has no output format '{output}'"),
+                format!("use -o {}", has.join(", -o ")),
+            ));
+        }
+        let color = match global.color {
+            ColorArg::Auto => Color::Auto,
+            ColorArg::Always => Color::Always,
+            ColorArg::Never => Color::Never,
+        };
+        Ok(Self {
+            printer: Printer::new(color, global.quiet),
+            layout: Layout::new(absolute(&global.state_dir)?, absolute(&global.run_dir)?),
+            output: global.output,
+            progress: match global.progress {
+                ProgressArg::Auto => Progress::Auto,
+                ProgressArg::Tty => Progress::Tty,
+                ProgressArg::Plain => Progress::Plain,
+                ProgressArg::Json => Progress::Json,
+                ProgressArg::None => Progress::None,
+            },
+            parallelism: NonZeroUsize::new(global.parallelism).unwrap_or(NonZeroUsize::MIN),
+            lock_timeout: global.lock_timeout,
+            step_timeout: global.step_timeout,
+            repeat: repeat(&global.state_dir, &global.run_dir),
+        })
+    }
+
+    /// Whether results are JSON.
+    pub fn json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// A command to type: `csictl apply shop.toml`, with the flags that matter.
+    pub fn command(&self, words: &str) -> String {
+        format!("csictl {words}{}", self.repeat)
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(super::exit::Exit::Usage, Problem::file("find the directory", path, &error)))
+}
+
+/// Directories given as flags: the next command needs them too. Those from the environment are still there then.
+fn repeat(state: &Path, run: &Path) -> String {
+    let given = |flag: &str| std::env::args().any(|word| word == flag || word.starts_with(&format!("{flag}=")));
+    let mut words = String::new();
+    for (flag, path) in [("--state-dir", state), ("--run-dir", run)] {
+        if given(flag) {
+            words.push_str(&format!(" {flag} {}", shell_word(&path.display().to_string())));
+        }
+    }
+    words
+}
+
+/// A word as a shell takes it: quoted where it has to be.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, shown) in
+            [("shop.toml", "shop.toml"), ("my shop.toml", "'my shop.toml'"), ("it's", "'it'\\''s'"), ("", "''")]
+        {
+            assert_eq!(shell_word(word), shown);
+        }
+    }
+}
