@@ -9,6 +9,7 @@
 pub mod error;
 pub mod linux;
 pub mod request;
+pub mod sim;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,8 @@ use crate::model::{Pool, Probe};
 pub use error::{ErrorKind, HostError};
 pub use request::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, FileFacts, FileKind, FormatRequest, Formatted,
-    Freeze, FsMount, FsUsage, GrowRequest, Holder, Lock, LockMode, LoopHold, NewImage, Place, PoolFacts, ToolFacts,
-    Unmount,
+    Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, Holder, Lock, LockMode, LoopHold, NewImage, Place, PoolFacts,
+    ToolFacts, Unmount,
 };
 
 /// The answer of a host verb.
