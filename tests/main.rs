@@ -1,6 +1,7 @@
 //! The integration tests, one binary, by theme.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod architecture;
 mod exec;
 mod manifest;
 mod privileged;

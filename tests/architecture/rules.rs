@@ -1,0 +1,153 @@
+//! The rules of the house and the check of one source against them.
+
+use std::fmt;
+
+use super::source::{self, Path, Token};
+
+/// Each layer and those it may use besides itself. Dependencies run downward only.
+pub const LAYERS: [(&str, &[&str]); 9] = [
+    ("cli", &["csi", "exec", "plan", "manifest", "driver", "state", "host", "model"]),
+    ("csi", &["exec", "plan", "manifest", "driver", "state", "host", "model"]),
+    ("exec", &["plan", "driver", "state", "host", "model"]),
+    ("plan", &["model"]),
+    ("manifest", &["model"]),
+    ("driver", &["state", "host", "model"]),
+    ("state", &["host", "model"]),
+    ("host", &["model"]),
+    ("model", &[]),
+];
+
+/// Crates that only some parts may use, since they stand for what those parts are for.
+const CRATES: [(&str, &[&str]); 19] = [
+    ("anstream", &["src/cli/"]),
+    ("clap", &["src/cli/", "src/main.rs"]),
+    ("clap_complete", &["src/cli/", "src/main.rs"]),
+    ("clap_mangen", &["src/cli/"]),
+    ("comfy_table", &["src/cli/"]),
+    ("indicatif", &["src/cli/"]),
+    ("libc", &["src/host/"]),
+    ("loopdev", &["src/host/linux/"]),
+    ("miette", &["src/cli/", "src/manifest/"]),
+    ("nix", &["src/host/linux/"]),
+    ("prost", &["src/csi/"]),
+    ("rayon", &["src/exec/", "src/driver/local/"]),
+    ("rustix", &["src/host/linux/"]),
+    ("signal_hook", &["src/exec/signal.rs"]),
+    ("sys_mount", &["src/host/linux/"]),
+    ("tokio", &["src/csi/"]),
+    ("toml", &["src/manifest/"]),
+    ("tonic", &["src/csi/"]),
+    ("tonic_prost", &["src/csi/"]),
+];
+
+/// The one file with unsafe code.
+const UNSAFE: &str = "src/host/linux/sys.rs";
+
+/// The one file that starts programs.
+const PROGRAMS: &str = "src/host/linux/helper.rs";
+
+/// Calls that write to a file system, as the last two segments of their path.
+const WRITES: [[&str; 2]; 15] = [
+    ["fs", "write"],
+    ["fs", "create_dir"],
+    ["fs", "create_dir_all"],
+    ["fs", "remove_file"],
+    ["fs", "remove_dir"],
+    ["fs", "remove_dir_all"],
+    ["fs", "rename"],
+    ["fs", "copy"],
+    ["fs", "hard_link"],
+    ["fs", "symlink"],
+    ["fs", "set_permissions"],
+    ["fs", "OpenOptions"],
+    ["fs", "DirBuilder"],
+    ["File", "create"],
+    ["File", "create_new"],
+];
+
+/// Files outside `host` that may write, each for a file that the user named and that is no volume's.
+pub const WRITERS: [&str; 2] = ["src/cli/commands/init.rs", "src/cli/commands/man.rs"];
+
+/// A broken rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub file: String,
+    pub line: usize,
+    pub rule: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.rule)
+    }
+}
+
+/// Every rule that a file breaks; `file` is its path from the package's root.
+pub fn check(file: &str, text: &str) -> Vec<Violation> {
+    let module = module_of(file);
+    let tokens = source::tokens(text);
+    let paths = source::paths(&tokens, &module);
+    let broken = layers(&module, &paths)
+        .chain(crates(file, &paths))
+        .chain(unsafe_code(file, &tokens))
+        .chain(programs(file, &paths))
+        .chain(writes(file, &paths).filter(|_| !WRITERS.contains(&file)));
+    broken.map(|(line, rule)| Violation { file: file.to_owned(), line, rule }).collect()
+}
+
+/// Whether a file writes to a file system.
+pub fn has_writes(file: &str, text: &str) -> bool {
+    writes(file, &source::paths(&source::tokens(text), &module_of(file))).next().is_some()
+}
+
+/// `src/host/linux/mount.rs` is the module `host::linux::mount`.
+fn module_of(file: &str) -> Vec<String> {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    let path = path.trim_end_matches("/mod");
+    match path {
+        "lib" | "main" => Vec::new(),
+        path => path.split('/').map(str::to_owned).collect(),
+    }
+}
+
+type Broken<'a> = Box<dyn Iterator<Item = (usize, String)> + 'a>;
+
+fn layers<'a>(module: &'a [String], paths: &'a [Path]) -> Broken<'a> {
+    let Some(own) = module.first() else { return Box::new(std::iter::empty()) };
+    let may = LAYERS.iter().find(|(layer, _)| layer == own).map(|(_, may)| *may);
+    Box::new(paths.iter().filter_map(move |path| {
+        let used = path.segments.get(1).filter(|_| path.segments[0] == "crate")?;
+        let Some(may) = may else { return Some((path.line, format!("{own} is no layer: give it a place in LAYERS"))) };
+        let known = LAYERS.iter().any(|(layer, _)| layer == used);
+        let fine = used == own || may.contains(&used.as_str()) || !known;
+        (!fine).then(|| (path.line, format!("{own} uses {used}, which is not below it")))
+    }))
+}
+
+fn crates<'a>(file: &'a str, paths: &'a [Path]) -> Broken<'a> {
+    Box::new(paths.iter().filter_map(move |path| {
+        let (name, places) = CRATES.iter().find(|(name, _)| path.segments[0] == *name)?;
+        let fine = places.iter().any(|place| file.starts_with(place));
+        (!fine).then(|| (path.line, format!("{name} is for {} only", places.join(", "))))
+    }))
+}
+
+fn unsafe_code<'a>(file: &'a str, tokens: &'a [Token]) -> Broken<'a> {
+    let found = tokens.iter().filter(move |token| token.text == "unsafe" && file != UNSAFE);
+    Box::new(found.map(|token| (token.line, format!("unsafe code is for {UNSAFE} only"))))
+}
+
+fn programs<'a>(file: &'a str, paths: &'a [Path]) -> Broken<'a> {
+    let found = paths.iter().filter(move |path| path.has(&["process", "Command"]) && file != PROGRAMS);
+    Box::new(found.map(|path| (path.line, format!("programs are started by {PROGRAMS} only"))))
+}
+
+fn writes<'a>(file: &'a str, paths: &'a [Path]) -> Broken<'a> {
+    let outside = !file.starts_with("src/host/");
+    let found = paths.iter().filter(move |path| outside && WRITES.iter().any(|call| path.has(call)));
+    Box::new(
+        found.map(|path| {
+            (path.line, format!("{} writes, which is for host and WRITERS only", path.segments.join("::")))
+        }),
+    )
+}
