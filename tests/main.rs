@@ -4,5 +4,6 @@
 mod architecture;
 mod exec;
 mod manifest;
+mod plan;
 mod privileged;
 mod support;

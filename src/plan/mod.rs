@@ -4,6 +4,22 @@
 //! Way in: `diff::plan` makes a [`Plan`]; [`Plan::approve`] turns it into an [`ApprovedPlan`], the only thing the executor runs.
 
 pub mod approve;
+pub mod diff;
+pub mod drift;
+pub mod intent;
+pub mod phase;
+pub mod summary;
+
+mod change;
+mod course;
+mod decide;
+mod describe;
+mod draft;
+mod emit;
+mod graph;
+mod guards;
+mod nesting;
+mod targets;
 
 use std::path::PathBuf;
 
@@ -12,6 +28,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Action, Desired, Name, ObjectRef, Verb};
 
 pub use approve::{ApprovedPlan, MissingApproval};
+pub use diff::plan;
+pub use intent::Intent;
+pub use phase::Phase;
+pub use summary::PlanSummary;
 
 /// What running a step puts at stake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

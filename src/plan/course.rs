@@ -1,0 +1,210 @@
+//! The course of one volume: what is to become of it, decided before any step is written down, so that volumes which lie on
+//! each other's mounts can still push each other around. `emit` turns courses into steps, `describe` into text.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
+use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::{Backing, Capacity, PublishKind, PublishSpec, VolumeId, VolumeSpec};
+
+/// A volume nobody has seen anything of.
+pub(super) static NEVER_SEEN: ObservedVolume = ObservedVolume {
+    record: Recorded::Absent,
+    run: None,
+    backing: ObservedBacking::Missing,
+    loop_device: None,
+    probe: None,
+    staged: None,
+    published: Vec::new(),
+    used: None,
+    foreign_namespace: None,
+    unknown: Vec::new(),
+};
+
+/// Whether and how record and backing are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Make {
+    /// They stay.
+    Nothing,
+    /// They are not there.
+    New,
+    /// The image is there and says it is ours, the record is not.
+    Adopt,
+    /// Create is called again on what is there: why.
+    Again(&'static str),
+    /// Something else takes the place of what is there, whose bytes are lost.
+    Replace,
+    /// Something else takes the place of what is there, which loses nothing: a device or directory keeps its bytes, memory has none.
+    Exchange,
+}
+
+/// What happens to a volume that is no longer wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It stays.
+    Stay,
+    /// Released, data kept.
+    Release,
+    /// Deleted, data lost.
+    Delete,
+    /// Its record goes, and there is nothing to lose: the bytes of a device or directory stay, memory was scratch.
+    Forget,
+}
+
+/// A volume's growth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Growth {
+    /// The size as last applied, or as found.
+    pub from: Capacity,
+    /// The size to reach.
+    pub to: Capacity,
+}
+
+/// The course of one volume.
+#[derive(Debug)]
+pub(super) struct Course<'a> {
+    /// Which.
+    pub id: &'a VolumeId,
+    /// As it shall be; for one that leaves, as it was recorded.
+    pub spec: Cow<'a, VolumeSpec>,
+    /// Its whole record.
+    pub record: Option<&'a VolumeRecord>,
+    /// As it was seen.
+    pub seen: &'a ObservedVolume,
+    /// Where it shall be seen, sorted by target.
+    pub publishes: Vec<Cow<'a, PublishSpec>>,
+    /// How it is made.
+    pub make: Make,
+    /// Its growth.
+    pub grow: Option<Growth>,
+    /// Differences that are changed in place, with the reason of the step; (what, old -> new).
+    pub modify: Vec<(String, String)>,
+    /// Options of its staging mount are put back, which is a modify without a difference of the spec.
+    pub remount: bool,
+    /// What forces its replacement.
+    pub replaced: Vec<(String, String)>,
+    /// How it ends.
+    pub end: End,
+    /// Why it has to be taken down before it may come up again.
+    pub cycle: Option<String>,
+    /// Targets that are there and have to be made again, with the reason.
+    pub again: BTreeMap<PathBuf, String>,
+    /// Whether something was lost without csictl.
+    pub drifted: bool,
+}
+
+impl<'a> Course<'a> {
+    /// A course that leads nowhere yet.
+    pub fn new(id: &'a VolumeId, spec: Cow<'a, VolumeSpec>, seen: &'a ObservedVolume) -> Self {
+        Self {
+            id,
+            spec,
+            record: seen.record.present(),
+            seen,
+            publishes: Vec::new(),
+            make: Make::Nothing,
+            grow: None,
+            modify: Vec::new(),
+            remount: false,
+            replaced: Vec::new(),
+            end: End::Stay,
+            cycle: None,
+            again: BTreeMap::new(),
+            drifted: false,
+        }
+    }
+
+    /// Whether it shall serve pods.
+    pub fn up(&self) -> bool {
+        !self.publishes.is_empty()
+    }
+
+    /// Whether everything that holds it goes away first.
+    pub fn comes_down(&self) -> bool {
+        !self.up() || self.cycle.is_some() || matches!(self.make, Make::Replace | Make::Exchange)
+    }
+
+    /// Whether it is mounted or attached now.
+    pub fn is_up(&self) -> bool {
+        self.seen.staged.is_some() || self.seen.loop_device.is_some() || !self.seen.published.is_empty()
+    }
+
+    /// What it was before, where that is known: the backing that is taken down.
+    pub fn old_spec(&self) -> &VolumeSpec {
+        self.record.map_or(&self.spec, |record| &record.spec)
+    }
+
+    /// The mount at a target, if it shows this volume.
+    pub fn mounted_at(&self, target: &Path) -> Option<&'a ObservedPublish> {
+        self.seen.published.iter().find(|publish| publish.target == target)
+    }
+
+    /// Every target to be taken away.
+    pub fn leaving(&self) -> Vec<Leaving<'a>> {
+        let all = self.comes_down();
+        let wanted =
+            |target: &Path| self.publishes.binary_search_by(|publish| publish.target.as_path().cmp(target)).is_ok();
+        let goes = |target: &Path| all || !wanted(target) || self.again.contains_key(target);
+        let mut leaving: BTreeMap<&Path, Leaving<'a>> = BTreeMap::new();
+        for publish in self.seen.published.iter().filter(|publish| goes(&publish.target)) {
+            let asked = self.asked(&publish.target);
+            leaving.insert(
+                &publish.target,
+                Leaving { target: &publish.target, kind: publish.kind, seen: Some(publish), asked },
+            );
+        }
+        for (target, asked) in self.seen.run.iter().flat_map(|run| &run.publishes) {
+            // A wanted target whose mount was lost is simply published again.
+            if !leaving.contains_key(target.as_path())
+                && self.mounted_at(target).is_none()
+                && (!self.up() || !wanted(target))
+            {
+                leaving.insert(target, Leaving { target, kind: asked.kind, seen: None, asked: Some(asked) });
+            }
+        }
+        leaving.into_values().collect()
+    }
+
+    /// The publishes to be made, in order of their targets.
+    pub fn coming(&self) -> impl Iterator<Item = &PublishSpec> {
+        let all = self.comes_down();
+        let missing = move |publish: &&PublishSpec| {
+            all || self.again.contains_key(&publish.target) || self.mounted_at(&publish.target).is_none()
+        };
+        self.publishes.iter().map(AsRef::as_ref).filter(missing)
+    }
+
+    /// A publish as it was last asked for.
+    pub fn asked(&self, target: &Path) -> Option<&'a PublishSpec> {
+        self.seen.run.as_ref().and_then(|run| run.publishes.get(target))
+    }
+
+    /// Whether every device publish is read-only, so that the loop itself has to be.
+    pub fn attach_read_only(&self) -> bool {
+        self.spec.is_raw() && self.up() && self.publishes.iter().all(|publish| publish.read_only)
+    }
+
+    /// The path its bytes lie below, where that could be another volume's mount.
+    pub fn lies_at(&self) -> Option<&Path> {
+        match &self.spec.backing {
+            Backing::Image(image) => Some(&image.pool_path),
+            Backing::Directory(directory) => Some(&directory.path),
+            Backing::Device(_) | Backing::Tmpfs(_) => None,
+        }
+    }
+}
+
+/// A target that is to be taken away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaving<'a> {
+    /// Where.
+    pub target: &'a Path,
+    /// Directory or device.
+    pub kind: PublishKind,
+    /// The mount there.
+    pub seen: Option<&'a ObservedPublish>,
+    /// As it was asked for.
+    pub asked: Option<&'a PublishSpec>,
+}

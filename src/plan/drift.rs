@@ -1,0 +1,171 @@
+//! What differs from what csictl left behind although nobody asked csictl for it: a mount that is gone or lost an option, a stack
+//! of mounts, an image that was replaced or truncated, another device, a loop of the wrong size. `plan` lists it and plans
+//! against it; `status` only lists it.
+
+use std::fmt::Display;
+
+use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
+use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::{Backing, ObjectRef, Propagation, PublishKind, PublishSpec, VolumeId, VolumeSpec};
+
+use super::Drift;
+
+/// Every drift of one volume that is wanted at `publishes`.
+pub fn of_volume(id: &VolumeId, seen: &ObservedVolume, publishes: &[&PublishSpec]) -> Vec<Drift> {
+    let mut found = Findings { object: ObjectRef::Volume(id.clone()), drift: Vec::new() };
+    if let Recorded::Corrupt { cause } = &seen.record {
+        found.push("record", "a whole record", cause);
+    }
+    let Some(record) = seen.record.present() else { return found.drift };
+    backing(record, seen, &mut found);
+    if !publishes.is_empty() {
+        staging(record, seen, publishes, &mut found);
+    }
+    for publish in publishes {
+        target(record, seen, publish, &mut found);
+    }
+    found.drift
+}
+
+struct Findings {
+    object: ObjectRef,
+    drift: Vec<Drift>,
+}
+
+impl Findings {
+    fn push(&mut self, what: &str, expected: &(impl Display + ?Sized), found: &(impl Display + ?Sized)) {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        self.drift.push(Drift { object: self.object.clone(), what: what.to_owned(), expected, found });
+    }
+}
+
+fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
+    match &seen.backing {
+        ObservedBacking::Image(image) => {
+            let ours = image.identity.as_ref().is_some_and(|says| says.id == record.spec.id.as_str() && !says.snapshot);
+            if let Some(was) = record.image.filter(|was| *was != image.file && !ours) {
+                found.push("image", &was, &image.file);
+            }
+            if let Some(size) = record.spec.required().filter(|size| image.size < *size && !record.rebuilt) {
+                found.push("image size", &size, &image.size);
+            }
+            if let Some(device) = &seen.loop_device {
+                if device.backing != image.file {
+                    found.push("loop", &image.file, &device.backing);
+                } else if device.size < image.size.get() - image.size.get() % u64::from(device.sector_size.max(512)) {
+                    found.push("loop size", &image.size, &crate::model::Capacity::bytes(device.size));
+                }
+            }
+        }
+        ObservedBacking::Missing => {
+            if let Some(image) = record.spec.backing.as_image().filter(|_| record.image.is_some()) {
+                found.push("image", &image.image_path(&record.spec.id).display(), "nothing");
+            }
+        }
+        ObservedBacking::Device(device) => {
+            if let Some(staged) = seen.staged.as_ref().filter(|staged| staged.mount.device != device.block) {
+                found.push("device", &staged.mount.device, &device.block);
+            }
+        }
+        ObservedBacking::Directory { .. } => {}
+        ObservedBacking::Wrong(what) => found.push("backing", record.spec.backing.kind(), what),
+    }
+}
+
+fn staging(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSpec], found: &mut Findings) {
+    let Some(staged) = &seen.staged else {
+        if !record.spec.is_raw() && was_up(record, seen, publishes) {
+            let path = seen.run.as_ref().and_then(|run| run.staging_path.as_ref());
+            found.push(
+                "staging mount",
+                &path.map_or_else(|| "mounted".to_owned(), |path| path.display().to_string()),
+                "not mounted",
+            );
+        }
+        return;
+    };
+    if staged.depth > 1 {
+        found.push("staging mount", "one mount", &format!("{} on each other", staged.depth));
+    }
+    for option in lost_options(&record.spec, seen) {
+        found.push("mount_options", &option, &format!("staged mount lost {option:?}"));
+    }
+    let may_write = !record.spec.mount_options.iter().any(|option| option == "ro");
+    if may_write && staged.mount.super_read_only() && !record.spec.access_mode.read_only() {
+        found.push("mount_options", "rw", "the file system has become read-only");
+    }
+}
+
+/// Whether it was up before, as far as anything tells: this boot's record, or targets that were made and never removed.
+fn was_up(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSpec]) -> bool {
+    let this_boot = seen.run.as_ref().is_some_and(|run| run.staging_path.is_some() || !run.publishes.is_empty());
+    this_boot || publishes.iter().any(|publish| record.made_targets.contains_key(&publish.target))
+}
+
+fn target(record: &VolumeRecord, seen: &ObservedVolume, publish: &PublishSpec, found: &mut Findings) {
+    let path = publish.target.display();
+    let asked = seen.run.as_ref().and_then(|run| run.publishes.get(&publish.target));
+    match seen.published.iter().find(|published| published.target == publish.target) {
+        Some(published) => {
+            if published.depth > 1 {
+                found.push("mount", &format!("one mount at {path}"), &format!("{} on each other", published.depth));
+            }
+            // What the manifest changed since is a change, not a drift.
+            let asked = asked.unwrap_or(publish);
+            if let Some((expected, is)) = wrong_mount(&record.spec, published, asked) {
+                found.push("mount", &format!("{path} {expected}"), &is);
+            }
+        }
+        None if asked.is_some() || record.made_targets.contains_key(&publish.target) => {
+            found.push("mount", &path, "not mounted");
+        }
+        None => {}
+    }
+}
+
+/// How a mount at a target differs from what was asked for: (expected, found).
+pub(super) fn wrong_mount(spec: &VolumeSpec, seen: &ObservedPublish, asked: &PublishSpec) -> Option<(String, String)> {
+    if seen.kind != asked.kind {
+        let word = |kind| if kind == PublishKind::Mount { "a mount" } else { "a device" };
+        return Some((word(asked.kind).to_owned(), word(seen.kind).to_owned()));
+    }
+    if asked.kind == PublishKind::Device {
+        return None;
+    }
+    if seen.sub_path != asked.sub_path {
+        let word = |path: &Option<std::path::PathBuf>| {
+            path.as_ref().map_or_else(|| "its root".to_owned(), |path| path.display().to_string())
+        };
+        return Some((format!("shows {}", word(&asked.sub_path)), format!("shows {}", word(&seen.sub_path))));
+    }
+    let read_only = publish_read_only(spec, asked);
+    let always = spec.mount_options.iter().any(|option| option == "ro");
+    if seen.mount.read_only() != read_only && !always {
+        let word = |read_only| if read_only { "read-only" } else { "read-write" };
+        return Some((word(read_only).to_owned(), word(!read_only).to_owned()));
+    }
+    (asked.propagation == Propagation::None && seen.mount.shared).then(|| ("private".to_owned(), "shared".to_owned()))
+}
+
+/// Whether a publish refuses writes, by its own word or by the volume's access mode.
+pub(super) fn publish_read_only(spec: &VolumeSpec, publish: &PublishSpec) -> bool {
+    publish.read_only || spec.access_mode.read_only()
+}
+
+/// Options of the staging mount that are asked for, visible in mountinfo, and not there. `suid` and `dev` are never allowed, so nosuid
+/// and nodev count as asked for, but on the plain bind of a directory.
+pub(super) fn lost_options(spec: &VolumeSpec, seen: &ObservedVolume) -> Vec<String> {
+    const VISIBLE: [&str; 7] = ["noatime", "nodiratime", "noexec", "nosymfollow", "ro", "nosuid", "nodev"];
+    let Some(staged) = &seen.staged else { return Vec::new() };
+    let always: &[&str] = if matches!(spec.backing, Backing::Directory(_)) { &[] } else { &["nosuid", "nodev"] };
+    // Of two that contradict each other the last one counts, as in mount(8).
+    let overruled = |option: &str| match option.strip_prefix("no") {
+        Some(positive) => spec.mount_options.iter().any(|other| other == positive),
+        None => spec.mount_options.iter().any(|other| other == "rw"),
+    };
+    let asked = spec.mount_options.iter().map(String::as_str).chain(always.iter().copied());
+    let visible = asked.filter(|option| VISIBLE.contains(option) && !overruled(option));
+    let mut lost: Vec<String> = visible.filter(|option| !staged.mount.has_option(option)).map(str::to_owned).collect();
+    lost.dedup();
+    lost
+}

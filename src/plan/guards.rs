@@ -1,0 +1,261 @@
+//! Everything that can be refused before the first effect, with what is in the way and what to do about it. The driver holds the
+//! same guards again when it acts; these exist so that a plan says no before anything was done.
+
+use std::path::Path;
+
+use crate::model::observed::{ObservedBacking, ObservedDevice, ObservedImage};
+use crate::model::record::{FormatMark, Recorded, VolumeRecord};
+use crate::model::{
+    Backing, Capacity, DeviceBacking, FormatPolicy, ObjectRef, Owner, Probe, SectorSize, VolumeId, VolumeSpec,
+};
+
+use super::Refused;
+use super::course::Course;
+
+/// Vendors round: a device's size may differ from the expected one by this part of it (one per cent).
+const SIZE_TOLERANCE: u64 = 100;
+
+/// A refusal.
+pub(super) fn refuse(code: &'static str, object: &ObjectRef, message: String, help: impl Into<String>) -> Refused {
+    Refused { code, object: object.clone(), message, help: help.into() }
+}
+
+pub(super) fn changed_source(object: &ObjectRef, was: &str, now: &str) -> Refused {
+    let message = format!("it was made from {was}, the manifest says {now}; a source acts at creation only");
+    refuse("incompatible", object, message, "put the source back, or declare a new volume with the new source")
+}
+
+pub(super) fn moved(object: &ObjectRef, what: &str, was: &Path, now: &Path) -> Refused {
+    let message =
+        format!("its {what} would change from {} to {}, and csictl moves no data", was.display(), now.display());
+    let help = format!("put the {what} back; or declare a new volume there, copy the data, and remove this one");
+    refuse("incompatible", object, message, help)
+}
+
+pub(super) fn sector_size(object: &ObjectRef, was: SectorSize, now: SectorSize) -> Refused {
+    let message = format!("its sector size is {} for life, the manifest says {}", was.bytes(), now.bytes());
+    refuse("incompatible", object, message, "put sector_size back, or declare a new volume")
+}
+
+pub(super) fn too_small(object: &ObjectRef, wanted: Capacity, than: Capacity, what: &str) -> Refused {
+    let message = format!("{wanted} is asked for and {than} is {what}; a volume never shrinks below that");
+    refuse("out-of-range", object, message, format!("ask for at least {than} ({} bytes)", than.get()))
+}
+
+pub(super) fn protected(object: &ObjectRef, record: Option<&VolumeRecord>, act: &str) -> Refused {
+    if record.is_some_and(|record| record.rebuilt && !record.spec.prevent_destroy) {
+        let message = format!("its record was rebuilt and counts as protected: it cannot be {act}");
+        return refuse("protected", object, message, "apply its manifest first; that confirms the record");
+    }
+    let message = format!("prevent_destroy is set: it cannot be {act}");
+    refuse("protected", object, message, "set prevent_destroy = false in its manifest, apply that, then try again")
+}
+
+pub(super) fn not_found(object: &ObjectRef, message: String, help: impl Into<String>) -> Refused {
+    refuse("not-found", object, message, help)
+}
+
+pub(super) fn foreign_owner(object: &ObjectRef, owner: &Owner) -> Refused {
+    let message = format!("it belongs to {owner}");
+    refuse(
+        "foreign",
+        object,
+        message,
+        "choose another name, or work with the manifest that owns it (csictl status lists all)",
+    )
+}
+
+pub(super) fn newer(object: &ObjectRef, version: u32) -> Refused {
+    let message = format!("its record has version {version}, written by a newer csictl");
+    refuse("newer-record", object, message, "use that csictl; this one only unpublishes and unstages it")
+}
+
+/// Guards on who a volume is, whatever is planned for it.
+pub(super) fn who(course: &Course<'_>, owner: &Owner) -> Vec<Refused> {
+    let object = ObjectRef::Volume(course.id.clone());
+    let mut refused = Vec::new();
+    if let Recorded::Newer { version } = &course.seen.record {
+        refused.push(newer(&object, *version));
+    }
+    if let Some(record) = course.record.filter(|record| record.spec.owner != *owner) {
+        refused.push(foreign_owner(&object, &record.spec.owner));
+    }
+    refused.extend(namespace(course));
+    refused
+}
+
+/// Its mounts are in another mount namespace, where they cannot be seen.
+pub(super) fn namespace(course: &Course<'_>) -> Option<Refused> {
+    let namespace = course.seen.foreign_namespace?;
+    let message =
+        format!("its mounts are in mount namespace {namespace}, which still lives and cannot be seen from here");
+    let help = "run csictl in that namespace (nsenter --mount), or end its processes; csictl who shows them";
+    Some(refuse("other-namespace", &ObjectRef::Volume(course.id.clone()), message, help))
+}
+
+/// Guards on what lies behind a volume that is to be made or used. `hidden` is a target below which it lies and which is not
+/// published yet, so that nothing can be said.
+pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused> {
+    let object = ObjectRef::Volume(course.id.clone());
+    if let ObservedBacking::Wrong(what) = &course.seen.backing {
+        let help = "move it away, or correct the path in the manifest";
+        return vec![refuse("wrong-identity", &object, what.clone(), help)];
+    }
+    if hidden.is_some() {
+        return Vec::new();
+    }
+    match (&course.spec.backing, &course.seen.backing) {
+        (Backing::Image(_), ObservedBacking::Image(image)) => self::image(course, image, &object),
+        (Backing::Image(backing), ObservedBacking::Missing) if is_lost(course) => {
+            let path = backing.image_path(course.id);
+            let message = format!("its image {} is gone", path.display());
+            let help = "put the image back from a backup; or let go of the volume: csictl destroy --delete-data";
+            vec![refuse("lost-filesystem", &object, message, help)]
+        }
+        (Backing::Device(backing), ObservedBacking::Device(device)) => self::device(course, backing, device, &object),
+        (Backing::Device(backing), ObservedBacking::Missing) => {
+            let message = format!("there is no device {}", backing.path.display());
+            vec![not_found(&object, message, "plug it in, or correct device.path")]
+        }
+        (Backing::Directory(backing), ObservedBacking::Missing) if !backing.create => {
+            let message = format!("there is no directory {}", backing.path.display());
+            vec![not_found(&object, message, "make it, or set directory.create = true")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the record vouches for an image.
+pub(super) fn is_lost(course: &Course<'_>) -> bool {
+    let same_kind = |record: &&VolumeRecord| record.spec.backing.as_image().is_some();
+    course.record.filter(same_kind).is_some_and(|record| record.image.is_some() || record.format == FormatMark::Done)
+}
+
+fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<Refused> {
+    let mut refused = Vec::new();
+    let path = image.path.display();
+    let restore = "put its own image back; csictl never takes over a file that is not its own";
+    if let Some(says) = image.identity.as_ref().filter(|says| says.id != course.id.as_str() || says.snapshot) {
+        let message = format!("{path} says it is {} of {}", says.id, says.owner);
+        refused.push(refuse("foreign", object, message, restore));
+    } else if image.identity.is_none() && course.record.is_none_or(|record| record.image != Some(image.file)) {
+        let message = format!("{path} is there and does not say that it is this volume's");
+        refused.push(refuse("foreign", object, message, "move the file away, or give the volume another name"));
+    }
+    if let Some(device) = course.seen.loop_device.as_ref().filter(|device| device.backing != image.file) {
+        let message =
+            format!("{path} was replaced while {} shows the file it was ({})", device.node().display(), device.backing);
+        let help = "put the old file back, or take the volume down (csictl destroy) and apply again";
+        refused.push(refuse("wrong-identity", object, message, help));
+    }
+    let Some(record) = course.record.filter(|record| record.spec.backing.as_image().is_some()) else {
+        return refused;
+    };
+    if let Some(least) = record.spec.required().filter(|least| image.size < *least && !record.rebuilt) {
+        let message = format!("{path} has {}, {least} were applied: it was truncated", image.size);
+        refused.push(refuse("wrong-identity", object, message, restore));
+    }
+    refused.extend(formatted(course, record, object));
+    refused
+}
+
+/// A file system csictl made has to be there still.
+fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> Option<Refused> {
+    let fs = record.spec.fs_type().filter(|_| record.format == FormatMark::Done)?;
+    match course.seen.probe.as_ref()? {
+        Probe::Blank => {
+            let message = format!("its {fs} is gone: the storage looks blank, and csictl formatted it once");
+            let help = "restore it from a backup; csictl never formats what held a file system of its own";
+            Some(refuse("lost-filesystem", object, message, help))
+        }
+        Probe::Known(signature)
+            if signature.kind == fs.as_str()
+                || course.spec.fs_type().is_some_and(|now| signature.kind == now.as_str()) =>
+        {
+            None
+        }
+        other => {
+            let message = format!("it should hold {fs} and holds {other}");
+            Some(refuse("wrong-identity", object, message, "find out who wrote to it; csictl leaves it as it is"))
+        }
+    }
+}
+
+fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef) -> Vec<Refused> {
+    let mut refused = identity(backing, device, object);
+    let path = backing.path.display();
+    let was_device = matches!(course.old_spec().backing, Backing::Device(_));
+    if let Some(staged) = course.seen.staged.as_ref().filter(|staged| was_device && staged.mount.device != device.block)
+    {
+        let message = format!("{path} is {} now, what is staged is {}", device.block, staged.mount.device);
+        let help = "take the volume down (csictl destroy), check which device is the right one, apply again";
+        refused.push(refuse("wrong-identity", object, message, help));
+    }
+    if !device.holders.is_empty() && course.seen.staged.is_none() && course.seen.published.is_empty() {
+        let message = format!("{path} is in use: {}", device.holders.join(", "));
+        refused.push(refuse("busy", object, message, "free it first; csictl who shows the processes"));
+    }
+    let replaced = course.make == super::course::Make::Replace;
+    let known = course
+        .record
+        .filter(|record| matches!(record.spec.backing, Backing::Device(_)) && record.format == FormatMark::Done);
+    match known {
+        Some(record) if !replaced => refused.extend(formatted(course, record, object)),
+        Some(_) => {}
+        None if course.seen.staged.is_none() || !was_device => refused.extend(first_use(&course.spec, course, object)),
+        None => {}
+    }
+    refused
+}
+
+fn identity(backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef) -> Vec<Refused> {
+    let expect = &backing.expect;
+    let mut wrong = Vec::new();
+    if let Some(size) = expect.size.filter(|size| size.get().abs_diff(device.size.get()) > size.get() / SIZE_TOLERANCE)
+    {
+        wrong.push(format!("size {size} expected, {} found", device.size));
+    }
+    for (what, expected, found) in [("serial", &expect.serial, &device.serial), ("wwn", &expect.wwn, &device.wwn)] {
+        if let Some(expected) = expected.as_ref().filter(|expected| found.as_ref() != Some(expected)) {
+            wrong.push(format!("{what} {expected} expected, {} found", found.as_deref().unwrap_or("none")));
+        }
+    }
+    if wrong.is_empty() {
+        return Vec::new();
+    }
+    let message = format!("{} is not the device expected: {}", backing.path.display(), wrong.join(", "));
+    vec![refuse("wrong-identity", object, message, "correct device.path or device.expect; nothing is written to it")]
+}
+
+/// A device csictl has not formatted: blank, or already what is asked for.
+fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Option<Refused> {
+    let fs = spec.fs.as_ref()?;
+    let begun = course.record.filter(|record| record.format == FormatMark::Begun).and_then(|record| record.fs_uuid);
+    match course.seen.probe.as_ref()? {
+        Probe::Known(signature) if signature.kind == fs.fs_type.as_str() => None,
+        // A mkfs of ours that was killed is made again.
+        Probe::Known(signature) if begun.is_some() && signature.uuid == begun.map(|uuid| uuid.to_string()) => None,
+        Probe::Blank if fs.format == FormatPolicy::IfBlank => None,
+        Probe::Blank => {
+            let message = format!("it is blank and fs.format = \"never\": there is no {} to mount", fs.fs_type);
+            Some(refuse("not-blank", object, message, "make the file system, or set fs.format = \"if-blank\""))
+        }
+        other => {
+            let message = format!("it is not blank and is not formatted: it holds {other}");
+            let help = "check that it is the right device; erase it yourself (wipefs) if its data may go";
+            Some(refuse("not-blank", object, message, help))
+        }
+    }
+}
+
+/// Its source does not fit it.
+pub(super) fn source_fits(course: &Course<'_>, size: Capacity, what: &str) -> Option<Refused> {
+    let wanted = course.spec.required()?;
+    let object = ObjectRef::Volume(course.id.clone());
+    (wanted < size).then(|| too_small(&object, wanted, size, &format!("the size of {what}")))
+}
+
+/// A name for a volume in a sentence.
+pub(super) fn named(id: &VolumeId) -> String {
+    format!("volume.{}", id.short())
+}
