@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::printer::Printer;
+use crate::cli::problem::Problem;
 use crate::exec::{Event, EventSink};
 use crate::model::{Done, Verb};
 use crate::plan::Step;
@@ -23,7 +24,7 @@ struct Line<'a> {
     path: Option<String>,
     done: Option<Done>,
     notes: &'a [String],
-    error: Option<String>,
+    error: Option<Problem>,
     reason: Option<&'a str>,
     duration_ms: Option<u64>,
 }
@@ -54,7 +55,7 @@ impl<'a> Line<'a> {
                 Self { done: Some(*done), notes, duration_ms: millis(*took), ..Self::new("finished", at, Some(step)) }
             }
             Event::Failed { step, error, took } => Self {
-                error: Some(error.to_string()),
+                error: Some(Problem::of_driver(error)),
                 duration_ms: millis(*took),
                 ..Self::new("failed", at, Some(step))
             },
@@ -98,6 +99,7 @@ mod tests {
     use super::super::fixtures;
     use super::*;
     use crate::cli::printer::Captured;
+    use crate::driver::DriverError;
 
     #[test]
     fn each_event_is_one_object_with_every_key() {
@@ -109,16 +111,19 @@ mod tests {
         json.event(&Event::Started { step: &steps[2] });
         json.event(&Event::Finished { step: &steps[2], done: Done::Already, notes: &[], took });
         json.event(&Event::Skipped { step: &steps[0], because: "s2 failed" });
+        let error = DriverError::LockHeld { object: steps[0].object() };
+        json.event(&Event::Failed { step: &steps[0], error: &error, took });
         json.event(&Event::Interrupted);
         let lines: Vec<serde_json::Value> =
             err.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let keys = |line: &serde_json::Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert!(lines.iter().all(|line| keys(line) == keys(&lines[0]) && line["schema"] == "csictl.event/1"));
         let seen: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
-        assert_eq!(seen, ["started", "finished", "skipped", "interrupted"]);
+        assert_eq!(seen, ["started", "finished", "skipped", "failed", "interrupted"]);
         assert_eq!((&lines[0]["path"], &lines[0]["pod"]), (&"/srv/db".into(), &"web".into()));
         assert_eq!((&lines[1]["done"], &lines[1]["duration_ms"]), (&"already".into(), &3.into()));
-        assert_eq!((&lines[2]["reason"], &lines[3]["id"]), (&"s2 failed".into(), &serde_json::Value::Null));
+        assert_eq!((&lines[2]["reason"], &lines[4]["id"]), (&"s2 failed".into(), &serde_json::Value::Null));
+        assert_eq!(lines[3]["error"]["code"], "csictl::lock::held");
         assert!(lines[0]["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
     }
 }

@@ -9,6 +9,7 @@ pub mod tty;
 use std::time::Duration;
 
 use crate::cli::printer::Printer;
+use crate::cli::render::plan::place;
 use crate::exec::{Event, EventSink};
 use crate::plan::Step;
 
@@ -54,8 +55,7 @@ impl EventSink for Silent {
 fn describe(step: &Step) -> String {
     let mut text = format!("{} {} {}", step.id(), step.verb(), step.object());
     if let Some(path) = &step.path {
-        let pod = step.pod.as_ref().map(|pod| format!("pod.{pod}:")).unwrap_or_default();
-        text = format!("{text} at {pod}{}", path.display());
+        text = format!("{text} at {}", place(step, path));
     }
     text
 }

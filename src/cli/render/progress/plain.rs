@@ -2,6 +2,8 @@
 
 use super::{describe, lasted};
 use crate::cli::printer::Printer;
+use crate::cli::problem::Problem;
+use crate::cli::render::style::{GREEN, Painted, RED, YELLOW};
 use crate::exec::{Event, EventSink};
 use crate::model::Done;
 
@@ -17,7 +19,7 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// The line for an event; a beginning is none.
+/// The lines for an event; a beginning has none.
 pub(super) fn line(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::Started { .. } => return None,
@@ -26,14 +28,24 @@ pub(super) fn line(event: &Event<'_>) -> Option<String> {
                 Done::Changed => "done",
                 Done::Already => "done (was so already)",
             };
-            let mut text = format!("{}: {done}, {}", describe(step), lasted(*took));
-            notes.iter().for_each(|note| text.push_str(&format!("\n  note: {note}")));
-            text
+            let text = format!("{}: {}, {}", describe(step), Painted(GREEN, done), lasted(*took));
+            notes.iter().fold(text, |text, note| format!("{text}\n  note: {note}"))
         }
-        Event::Failed { step, error, took } => format!("{}: failed after {}: {error}", describe(step), lasted(*took)),
-        Event::Skipped { step, because } => format!("{}: skipped, {because}", describe(step)),
-        Event::Slow { step, running } => format!("{}: still running after {}", describe(step), lasted(*running)),
-        Event::Interrupted => "interrupted: running steps end, no more are begun; once more leaves at once".to_owned(),
+        Event::Failed { step, error, took } => {
+            let problem = Problem::of_driver(error);
+            let text = format!("{}: {} after {}: {problem}", describe(step), Painted(RED, "failed"), lasted(*took));
+            problem.causes.iter().fold(text, |text, cause| format!("{text}\n  | {cause}"))
+        }
+        Event::Skipped { step, because } => {
+            format!("{}: {}, {because}", describe(step), Painted(YELLOW, "skipped"))
+        }
+        Event::Slow { step, running } => {
+            format!("{}: {} after {}", describe(step), Painted(YELLOW, "still running"), lasted(*running))
+        }
+        Event::Interrupted => {
+            let interrupted = Painted(YELLOW, "interrupted");
+            format!("{interrupted}: running steps end, no more are begun; a second time leaves at once")
+        }
     })
 }
 
@@ -83,7 +95,8 @@ s1 detach volume.db: done, 12 ms
   note: direct I/O was refused
 s1 detach volume.db: done (was so already), 12 ms
 s1 detach volume.db: still running after 30 s
-s1 detach volume.db: failed after 12 ms: volume.db: detach /dev/loop7: the device is in use
+s1 detach volume.db: failed after 12 ms: volume.db: detach /dev/loop7 failed
+  | the device is in use
 s3 detach volume.db at pod.web:/srv/db: skipped, s1 detach volume.db failed
 ";
         assert_eq!(err.text(), expected);
