@@ -1,3 +1,4 @@
 //! Tests on the real machine: loop devices, mounts, the real tools. They need root and say so when they lack it.
 
+mod format;
 mod probe;

@@ -19,7 +19,7 @@ pub mod view;
 mod btrfs;
 mod erofs;
 mod exfat;
-mod ext;
+pub(crate) mod ext;
 mod f2fs;
 mod fat;
 mod gpt;
