@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::SeekFrom;
@@ -21,8 +22,8 @@ use crate::host::{FormatRequest, Formatted, HostError, Lock, Result};
 use crate::model::FsUuid;
 
 const ACT: &str = "format";
-/// More than this is not worth keeping: such a file system is large and its mkfs rare.
-const TEMPLATE_MAX: usize = 4 << 20;
+/// The most that all templates of a process may take; 10 GiB make 4 MiB.
+const TEMPLATES_MAX: usize = 32 << 20;
 /// Sorts of volumes kept at a time.
 const SORTS_MAX: usize = 16;
 /// The unit in which zeros are left out.
@@ -125,7 +126,14 @@ fn take(file: &File) -> Option<Template> {
         }
         superblocks.push((offset, backup));
     }
-    Some(Template { runs: data(file)?, superblocks })
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    let runs = data(file)?;
+    let len = runs.iter().map(|(_, run)| run.len()).sum::<usize>();
+    if TAKEN.fetch_add(len, Ordering::Relaxed) + len > TEMPLATES_MAX {
+        TAKEN.fetch_sub(len, Ordering::Relaxed);
+        return None;
+    }
+    Some(Template { runs, superblocks })
 }
 
 /// Every run of blocks that are not zero; `None` where they are too many.
@@ -142,7 +150,7 @@ fn data(file: &File) -> Option<Vec<(u64, Vec<u8>)>> {
         let len = usize::try_from(at - start).ok()?;
         read += len;
         // mke2fs before 1.47 writes out a journal of zeros.
-        if read > 16 * TEMPLATE_MAX {
+        if read > 2 * TEMPLATES_MAX {
             return None;
         }
         let mut bytes = vec![0; len];
@@ -156,9 +164,6 @@ fn data(file: &File) -> Option<Vec<(u64, Vec<u8>)>> {
                 Some((offset, run)) if *offset + run.len() as u64 == place => run.extend_from_slice(block),
                 _ => runs.push((place, block.to_vec())),
             }
-        }
-        if runs.iter().map(|(_, run)| run.len()).sum::<usize>() > TEMPLATE_MAX {
-            return None;
         }
     }
 }
