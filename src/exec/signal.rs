@@ -139,6 +139,18 @@ mod tests {
         }
     }
 
+    /// Only the first signal can be tried here: the second ends the process.
+    #[test]
+    fn the_first_signal_is_a_request() {
+        let stop = Stop::on_signals().unwrap();
+        let (heard, hears) = channel();
+        stop.when_requested(move || heard.send(()).unwrap());
+        assert!(!stop.is_requested());
+        nix::sys::signal::raise(nix::sys::signal::SIGTERM).unwrap();
+        hears.recv_timeout(std::time::Duration::from_secs(10)).expect("the signal is heard");
+        assert_eq!(stop.exit_code(), Some(143));
+    }
+
     #[test]
     fn ignored_signals_are_read_from_the_status_file() {
         assert_eq!(ignored_signals("Name:\tx\nSigIgn:\t0000000000001002\nSigCgt:\tffff\n"), 0x1002);
