@@ -20,7 +20,7 @@ pub enum OnError {
 /// How a plan is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// The most steps at once; with 1 they run in the plan's order.
+    /// The most steps at once; with 1 their order depends on nothing but the plan.
     pub parallelism: NonZeroUsize,
     /// What a failure means for the rest.
     pub on_error: OnError,

@@ -2,11 +2,14 @@
 //! threads or clocks, so that random graphs and random failures can be tried by the thousand.
 //!
 //! Which ready step goes first:
-//! - One at a time, the order is the plan's: what a user reads is what happens.
-//! - In the long lanes (mkfs, copies) the step with the longest chain still behind it: those lanes are what an apply waits for.
-//! - In the kernel lane the step nearest to its chain's end, so that volumes which were begun are finished before others are. An
-//!   attached loop is held by a file descriptor of this process until its mount holds it: attaching 1,000 volumes before the first is
-//!   staged would need 1,000 descriptors, this way it is never more than steps at once.
+//! - Long work (copies, then mkfs) before short: those lanes are what an apply waits for. Within them the step with the longest chain
+//!   still behind it.
+//! - In the kernel lane the step nearest to its chain's end, so that volumes which were begun are finished before others are; what
+//!   begins a chain comes last, and there the longest first. An attached loop is held by a file descriptor of this process until
+//!   its mount holds it: attaching 1,000 volumes before the first is staged would need 1,000 descriptors, this way it is never
+//!   more than steps at once.
+//! - Among equals, the plan's order. So with one step at a time the whole order is a function of the plan: what is new is made and
+//!   formatted first (mke2fs reads the whole mount table, which is short then), and the volumes follow one after the other.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -63,7 +66,7 @@ impl Scheduler {
                 followers[before].push(index);
             }
         }
-        let urgency = urgency(&tasks, &followers, limits);
+        let urgency = urgency(&tasks, &followers);
         let state = tasks.iter().map(|task| State::Waiting(task.after.len())).collect();
         let (open, lanes) = (tasks.len(), Lanes::new(limits));
         let mut scheduler = Self { tasks, followers, urgency, state, ready: Default::default(), lanes, open };
@@ -82,22 +85,14 @@ impl Scheduler {
 
     /// The next task to begin now, which then counts as running; `None` when nothing may begin before something ends.
     pub fn begin(&mut self) -> Option<usize> {
-        let mut order = Lane::ALL;
-        if self.lanes.limits().total == 1 {
-            order.sort_by_key(|&lane| self.first(lane).map_or(usize::MAX, |(_, index)| index));
-        }
-        for lane in order {
-            if self.first(lane).is_some() && self.lanes.enter(lane) {
+        for lane in Lane::ALL {
+            if !self.ready[lane.index()].is_empty() && self.lanes.enter(lane) {
                 let Reverse((_, index)) = self.ready[lane.index()].pop()?;
                 self.state[index] = State::Running;
                 return Some(index);
             }
         }
         None
-    }
-
-    fn first(&self, lane: Lane) -> Option<(usize, usize)> {
-        self.ready[lane.index()].peek().map(|&Reverse(first)| first)
     }
 
     /// A running task ended. Answers the tasks that are thereby never begun: all that depend on a failed one, in order.
@@ -164,14 +159,16 @@ impl Scheduler {
 }
 
 /// For each task a number that is smaller the sooner it should go, among those of its lane.
-fn urgency(tasks: &[Task], followers: &[Vec<usize>], limits: Limits) -> Vec<usize> {
-    if limits.total == 1 {
-        return vec![0; tasks.len()];
-    }
+fn urgency(tasks: &[Task], followers: &[Vec<usize>]) -> Vec<usize> {
     let mut chain = vec![1; tasks.len()];
     for index in (0..tasks.len()).rev() {
         chain[index] = 1 + followers[index].iter().map(|&follower| chain[follower]).max().unwrap_or(0);
     }
-    let rank = |(task, chain): (&Task, usize)| if task.lane == Lane::Kernel { chain } else { tasks.len() - chain };
+    let most = tasks.len();
+    let rank = |(task, chain): (&Task, usize)| match task.lane {
+        Lane::Kernel if task.after.is_empty() => 2 * most - chain,
+        Lane::Kernel => chain,
+        Lane::Mkfs | Lane::Copy => most - chain,
+    };
     tasks.iter().zip(chain).map(rank).collect()
 }

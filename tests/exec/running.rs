@@ -185,7 +185,7 @@ fn steps_run_after_those_they_depend_on() {
 }
 
 #[test]
-fn one_at_a_time_everything_is_told_in_the_plans_order() {
+fn one_at_a_time_everything_is_told_in_order() {
     let told = Told::default();
     execute(&plan(&DIAMOND), &Fake::default(), &options(1), &told, &Stop::new());
     let expected: Vec<_> = (1..=4).flat_map(|id| [format!("started s{id}"), format!("finished s{id}")]).collect();
