@@ -57,10 +57,9 @@ pub(super) fn printable(text: &str) -> String {
 /// Checks a table; `at` is where it begins, for what is missing in it.
 pub(super) fn table(shape: &'static Table, table: &DeTable<'_>, place: &Place<'_>, at: Span, sink: &mut Sink) {
     for (name, value) in table {
-        let place = place.child(name.get_ref());
         match shape.key(name.get_ref()) {
-            Some(key) => check_value(key.kind, value, &place, name.span().into(), sink),
-            None => unknown_key(shape, name, &place, sink),
+            Some(key) => check_value(key.kind, value, &place.child(name.get_ref()), name.span().into(), sink),
+            None => unknown_key(shape, name.get_ref(), name.span().into(), place, sink),
         }
     }
     for key in shape.keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
@@ -68,15 +67,11 @@ pub(super) fn table(shape: &'static Table, table: &DeTable<'_>, place: &Place<'_
     }
 }
 
-fn unknown_key(shape: &'static Table, name: &Spanned<std::borrow::Cow<'_, str>>, place: &Place<'_>, sink: &mut Sink) {
+fn unknown_key(shape: &'static Table, name: &str, at: Span, place: &Place<'_>, sink: &mut Sink) {
     let keys = shape.keys.iter().map(|key| key.name);
-    sink.report(
-        codes::UNKNOWN_KEY,
-        name.span().into(),
-        format!("{place}: there is no key '{}' here", printable(name.get_ref())),
-    )
-    .label("not a key of this table")
-    .help(suggest::help(name.get_ref(), keys, "keys"));
+    sink.report(codes::UNKNOWN_KEY, at, format!("{place}: unknown key '{}'", printable(name)))
+        .label("not a key of this table")
+        .help(suggest::help(name, keys, "keys"));
 }
 
 fn missing(key: &'static Key, place: &Place<'_>, at: Span, sink: &mut Sink) {

@@ -1,15 +1,11 @@
 //! "Did you mean": the word a typo was meant to be.
 
-/// Past this many candidates no suggestion is sought: it would cost more than reading the manifest.
-const CANDIDATES_MAX: usize = 20_000;
-
 /// The candidate nearest to `word`, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may differ, or the word is another one.
     let reach = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .take(CANDIDATES_MAX)
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= reach * 4)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= reach)

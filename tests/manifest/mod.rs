@@ -1,6 +1,10 @@
 //! The manifest layer from outside: what is accepted, what is refused and how it reads.
 
 mod accepted;
+mod hostile;
+mod refused;
+mod rendered;
+mod schema;
 
 use std::path::Path;
 

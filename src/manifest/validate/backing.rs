@@ -75,7 +75,7 @@ fn pools_stand_in(scope: &Scope<'_>) -> crate::model::Pool {
 }
 
 fn report_several(volume: &Volume<'_>, sink: &mut Sink) {
-    let named: Vec<(&str, At)> = [
+    let mut named: Vec<(&str, At)> = [
         ("image", volume.settings.image.at()),
         ("device", volume.device.at()),
         ("directory", volume.directory.at()),
@@ -84,6 +84,7 @@ fn report_several(volume: &Volume<'_>, sink: &mut Sink) {
     .into_iter()
     .filter_map(|(kind, at)| at.map(|at| (kind, at)))
     .collect();
+    named.sort_by_key(|(_, at)| at.key);
     let [(first, first_at), (second, second_at), ..] = named[..] else { return };
     sink.report(
         codes::SEVERAL_BACKINGS,

@@ -42,6 +42,8 @@ pub(super) fn resolve<'a>(scope: &Scope<'a>, drafts: &mut [Draft<'_>], sink: &mu
         let spec = one(scope, pod, drafts, &mut pods.publishes, &mut groups, sink);
         pods.specs.insert(spec.name.clone(), spec);
     }
+    // Of two that conflict, the one further down is the one too many.
+    pods.publishes.sort_by_key(|publish| publish.at);
     pods
 }
 

@@ -116,9 +116,12 @@ impl Pools<'_> {
     /// Reports a pool that is not declared; `object` named it.
     pub fn check_name(&self, name: &str, object: &str, at: Span, sink: &mut Sink) {
         if !self.pools.contains_key(name) {
-            sink.report(codes::UNKNOWN_POOL, at, format!("{object}: there is no pool '{name}'"))
-                .label("not declared")
-                .help(suggest::help(name, self.pools.keys().map(Name::as_str), "pools"));
+            let affordable = sink.affords(self.pools.len());
+            let error = sink.report(codes::UNKNOWN_POOL, at, format!("{object}: there is no pool '{name}'"));
+            error.label("not declared");
+            if affordable {
+                error.help(suggest::help(name, self.pools.keys().map(Name::as_str), "pools"));
+            }
         }
     }
 

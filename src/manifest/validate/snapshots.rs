@@ -48,8 +48,11 @@ pub(super) fn unknown_volume(
     at: crate::manifest::diag::Span,
     sink: &mut Sink,
 ) {
+    let affordable = sink.affords(scope.raw.volumes.len());
     let names = scope.raw.volumes.iter().map(|volume| volume.name);
-    sink.report(codes::UNKNOWN_VOLUME, at, format!("{object}: there is no volume '{name}'"))
-        .label("not declared")
-        .help(suggest::help(name, names, "volumes"));
+    let error = sink.report(codes::UNKNOWN_VOLUME, at, format!("{object}: there is no volume '{name}'"));
+    error.label("not declared");
+    if affordable {
+        error.help(suggest::help(name, names, "volumes"));
+    }
 }

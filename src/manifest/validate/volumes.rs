@@ -57,11 +57,14 @@ pub(super) fn check_classes(scope: &Scope<'_>, pools: &Pools<'_>, sink: &mut Sin
 
 fn check_class(scope: &Scope<'_>, name: &str, object: &str, at: Span, sink: &mut Sink) {
     if !scope.raw.classes.contains_key(name) {
-        let mut names: Vec<&str> = scope.raw.classes.keys().copied().collect();
-        names.sort_unstable();
-        sink.report(codes::UNKNOWN_CLASS, at, format!("{object}: there is no class '{name}'"))
-            .label("not declared")
-            .help(suggest::help(name, names, "classes"));
+        let affordable = sink.affords(scope.raw.classes.len());
+        let error = sink.report(codes::UNKNOWN_CLASS, at, format!("{object}: there is no class '{name}'"));
+        error.label("not declared");
+        if affordable {
+            let mut names: Vec<&str> = scope.raw.classes.keys().copied().collect();
+            names.sort_unstable();
+            error.help(suggest::help(name, names, "classes"));
+        }
     }
 }
 
