@@ -146,11 +146,13 @@ fn report(error: &toml::de::Error, text: &str, sink: &mut Sink) {
 /// Drops the complaints after the first `from` that are about something missing, or stand between a syntax error and the
 /// next header: what the parser made of those lines is a guess.
 pub(super) fn forget_guesses(text: &str, from: usize, sink: &mut Sink) {
+    let headers: Vec<usize> = lines_from(text, 0).filter(|(_, line)| is_header(line)).map(|(start, _)| start).collect();
+    let until = |line: usize| headers.get(headers.partition_point(|header| *header <= line)).copied();
     let guesses: Vec<Range<usize>> = sink
         .spans()
         .take(from)
         .map(|span| line_of(text, span.start as usize))
-        .map(|line| line..next_header(text, line))
+        .map(|line| line..until(line).unwrap_or(text.len()))
         .collect();
     sink.retain_from(from, |error, span| {
         error.code != codes::MISSING_KEY && !guesses.iter().any(|guess| guess.contains(&(span.start as usize)))
