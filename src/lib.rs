@@ -11,3 +11,4 @@ pub mod host;
 pub mod manifest;
 pub mod model;
 pub mod plan;
+pub mod state;

@@ -1,0 +1,80 @@
+//! Locks: one a volume or snapshot, and a global one that everybody shares and `gc` holds alone. CLI and server use the same.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::host::{ErrorKind, Host, Lock, LockMode};
+use crate::model::{Layout, SnapshotId, VolumeId};
+
+use super::StateError;
+
+/// The lock of one volume or snapshot, with a share of the global one.
+#[derive(Debug)]
+pub struct VolumeLock {
+    own: Lock,
+    _global: Lock,
+}
+
+impl VolumeLock {
+    /// Takes a volume's lock.
+    ///
+    /// # Errors
+    /// [`StateError::LockHeld`] when somebody else kept it for all of `timeout`.
+    pub fn volume(
+        host: &dyn Host,
+        layout: &Layout,
+        id: &VolumeId,
+        mode: LockMode,
+        timeout: Duration,
+    ) -> Result<Self, StateError> {
+        Self::at(host, layout, layout.volume_lock(id), mode, timeout)
+    }
+
+    /// Takes a snapshot's lock.
+    ///
+    /// # Errors
+    /// As [`VolumeLock::volume`].
+    pub fn snapshot(host: &dyn Host, layout: &Layout, id: &SnapshotId, timeout: Duration) -> Result<Self, StateError> {
+        Self::at(host, layout, layout.snapshot_lock(id), LockMode::Exclusive, timeout)
+    }
+
+    fn at(
+        host: &dyn Host,
+        layout: &Layout,
+        path: PathBuf,
+        mode: LockMode,
+        timeout: Duration,
+    ) -> Result<Self, StateError> {
+        let global = take(host, layout.global_lock(), LockMode::Shared, timeout)?;
+        let own = take(host, path, mode, timeout)?;
+        Ok(Self { own, _global: global })
+    }
+
+    /// The volume's own lock, for the helpers that inherit it.
+    pub fn own(&self) -> &Lock {
+        &self.own
+    }
+}
+
+/// The global lock, held alone: no verb runs meanwhile.
+#[derive(Debug)]
+pub struct GlobalLock {
+    _lock: Lock,
+}
+
+impl GlobalLock {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// [`StateError::LockHeld`] while any other csictl works.
+    pub fn exclusive(host: &dyn Host, layout: &Layout, timeout: Duration) -> Result<Self, StateError> {
+        Ok(Self { _lock: take(host, layout.global_lock(), LockMode::Exclusive, timeout)? })
+    }
+}
+
+fn take(host: &dyn Host, path: PathBuf, mode: LockMode, timeout: Duration) -> Result<Lock, StateError> {
+    host.lock(&path, mode, timeout).map_err(|error| match error.kind {
+        ErrorKind::LockHeld => StateError::LockHeld(path),
+        _ => StateError::Host(error),
+    })
+}

@@ -1,0 +1,264 @@
+//! Records on disk. [`Reader`] needs only the reading half of a host, so that planning and reporting cannot write; [`Store`]
+//! writes, and only into directories nobody but root can write to.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::{ErrorKind, FileKind, Host, HostError, Observe};
+use crate::model::record::{Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+use crate::model::{Layout, SnapshotId, VolumeId};
+
+use super::StateError;
+use super::record::{Record, decode, encode};
+
+/// Permissions of every directory csictl keeps records in.
+const DIRECTORY_MODE: u32 = 0o700;
+const SUFFIX: &str = ".json";
+
+/// Reads records.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    host: &'a dyn Observe,
+    layout: &'a Layout,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of the records below `layout`.
+    pub fn new(host: &'a dyn Observe, layout: &'a Layout) -> Self {
+        Self { host, layout }
+    }
+
+    /// The durable record of a volume.
+    pub fn volume(&self, id: &VolumeId) -> Recorded<VolumeRecord> {
+        self.read(&self.layout.volume_record(id), id.as_str())
+    }
+
+    /// The durable record of a snapshot.
+    pub fn snapshot(&self, id: &SnapshotId) -> Recorded<SnapshotRecord> {
+        self.read(&self.layout.snapshot_record(id), id.as_str())
+    }
+
+    /// The boot-scoped record of a volume; [`Recorded::Absent`] when it is of another boot.
+    pub fn run(&self, id: &VolumeId, boot_id: &str) -> Recorded<RunRecord> {
+        match self.read::<RunRecord>(&self.layout.run_record(id), id.as_str()) {
+            Recorded::Present(run) if run.boot_id != boot_id => Recorded::Absent,
+            other => other,
+        }
+    }
+
+    /// The volumes that have a record, whatever its state, in order.
+    ///
+    /// # Errors
+    /// The directory is there and can't be read.
+    pub fn volume_ids(&self) -> Result<Vec<VolumeId>, HostError> {
+        self.ids(&self.layout.volumes())
+    }
+
+    /// The snapshots that have a record, in order.
+    ///
+    /// # Errors
+    /// The directory is there and can't be read.
+    pub fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, HostError> {
+        self.ids(&self.layout.snapshots())
+    }
+
+    /// The volumes that have a boot-scoped record, in order.
+    ///
+    /// # Errors
+    /// The directory is there and can't be read.
+    pub fn run_ids(&self) -> Result<Vec<VolumeId>, HostError> {
+        self.ids(&self.layout.run_volumes())
+    }
+
+    fn ids<T: std::str::FromStr + Ord>(&self, directory: &Path) -> Result<Vec<T>, HostError> {
+        let names = self.host.list(directory)?;
+        let mut ids: Vec<T> =
+            names.iter().filter_map(|name| name.to_str()?.strip_suffix(SUFFIX)?.parse().ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    fn read<T: Record>(&self, path: &Path, id: &str) -> Recorded<T> {
+        match self.host.read_small(path) {
+            Ok(None) => Recorded::Absent,
+            Ok(Some(bytes)) => decode(&bytes, id),
+            Err(error) => Recorded::Unknown { cause: error.to_string() },
+        }
+    }
+}
+
+/// Writes records.
+#[derive(Clone, Copy)]
+pub struct Store<'a> {
+    host: &'a dyn Host,
+    layout: &'a Layout,
+}
+
+impl<'a> Store<'a> {
+    /// A store below `layout`.
+    pub fn new(host: &'a dyn Host, layout: &'a Layout) -> Self {
+        Self { host, layout }
+    }
+
+    /// Makes the directories that are missing and refuses those into which others could write.
+    ///
+    /// # Errors
+    /// [`StateError::Insecure`] naming the directory and what is wrong with it.
+    pub fn prepare(&self) -> Result<(), StateError> {
+        let layout = self.layout;
+        for directory in [
+            layout.state.clone(),
+            layout.volumes(),
+            layout.snapshots(),
+            layout.locks(),
+            layout.run.clone(),
+            layout.run_volumes(),
+            layout.staging(),
+        ] {
+            self.prepare_directory(&directory)?;
+        }
+        Ok(())
+    }
+
+    fn prepare_directory(&self, path: &Path) -> Result<(), StateError> {
+        let facts = match self.host.stat(path)? {
+            Some(facts) => facts,
+            None => {
+                self.host.make_dir(path, DIRECTORY_MODE)?;
+                let gone = || HostError::new(ErrorKind::NotFound, "make directory", path, "it is gone again");
+                self.host.stat(path)?.ok_or_else(gone)?
+            }
+        };
+        let insecure = |problem: String| StateError::Insecure { path: path.to_owned(), problem };
+        if facts.kind != FileKind::Directory {
+            return Err(insecure("is not a directory".to_owned()));
+        }
+        if facts.uid != 0 {
+            return Err(insecure(format!("belongs to user {}, not to root", facts.uid)));
+        }
+        if facts.mode & 0o022 != 0 {
+            return Err(insecure(format!("has mode {:04o}: others may write to it", facts.mode & 0o7777)));
+        }
+        Ok(())
+    }
+
+    /// Writes a volume's record; with `durable`, it survives a power cut when this returns.
+    ///
+    /// # Errors
+    /// The machine's; the old record is intact then.
+    pub fn put_volume(&self, record: &VolumeRecord, durable: bool) -> Result<(), HostError> {
+        self.host.write_small(&self.layout.volume_record(&record.spec.id), &encode(record), durable)
+    }
+
+    /// Removes a volume's record.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn remove_volume(&self, id: &VolumeId) -> Result<(), HostError> {
+        self.host.remove_small(&self.layout.volume_record(id), true).map(drop)
+    }
+
+    /// Writes a snapshot's record durably.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn put_snapshot(&self, record: &SnapshotRecord) -> Result<(), HostError> {
+        self.host.write_small(&self.layout.snapshot_record(&record.id), &encode(record), true)
+    }
+
+    /// Removes a snapshot's record.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn remove_snapshot(&self, id: &SnapshotId) -> Result<(), HostError> {
+        self.host.remove_small(&self.layout.snapshot_record(id), true).map(drop)
+    }
+
+    /// Writes a volume's boot-scoped record.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn put_run(&self, record: &RunRecord) -> Result<(), HostError> {
+        self.host.write_small(&self.layout.run_record(&record.id), &encode(record), false)
+    }
+
+    /// Removes a volume's boot-scoped record.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn remove_run(&self, id: &VolumeId) -> Result<(), HostError> {
+        self.host.remove_small(&self.layout.run_record(id), false).map(drop)
+    }
+
+    /// Sets a volume's record aside because it is no record; answers where it lies now.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn set_volume_aside(&self, id: &VolumeId) -> Result<PathBuf, StateError> {
+        self.prepare_directory(&self.layout.set_aside())?;
+        Ok(self.host.set_aside(&self.layout.volume_record(id), &self.layout.set_aside())?)
+    }
+
+    /// Sets a snapshot's record aside.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn set_snapshot_aside(&self, id: &SnapshotId) -> Result<PathBuf, StateError> {
+        self.prepare_directory(&self.layout.set_aside())?;
+        Ok(self.host.set_aside(&self.layout.snapshot_record(id), &self.layout.set_aside())?)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::model::record::{FormatMark, VolumeRecord};
+    use crate::model::{
+        AccessMode, Allocate, Backing, Capacity, CapacityRange, FsSpec, FsType, ImageBacking, Ownership, Reclaim,
+        SectorSize, VolumeMode, VolumeSpec,
+    };
+
+    /// An ext4 image volume of 64 MiB in `/pool`.
+    pub(crate) fn image_spec(id: &str) -> VolumeSpec {
+        let (project, name) = id.split_once('.').unwrap();
+        VolumeSpec {
+            id: id.parse().unwrap(),
+            owner: format!("project:{project}").parse().unwrap(),
+            name: name.to_owned(),
+            description: None,
+            volume_mode: VolumeMode::Filesystem,
+            capacity: Some(CapacityRange { required: Capacity::mib(64), limit: None }),
+            access_mode: AccessMode::SingleNodeSingleWriter,
+            backing: Backing::Image(ImageBacking {
+                pool: "main".parse().unwrap(),
+                pool_path: "/pool".into(),
+                allocate: Allocate::Sparse,
+                direct_io: false,
+                sector_size: SectorSize::B512,
+            }),
+            fs: Some(FsSpec::plain(FsType::Ext4)),
+            fs_type_given: true,
+            mount_options: Vec::new(),
+            source: None,
+            reclaim: Reclaim::Retain,
+            prevent_destroy: false,
+            ownership: Ownership::default(),
+            fs_group: None,
+        }
+    }
+
+    /// A record of [`image_spec`].
+    pub(crate) fn volume_record(id: &str) -> VolumeRecord {
+        VolumeRecord {
+            spec: image_spec(id),
+            fs_uuid: None,
+            format: FormatMark::None,
+            image: None,
+            attach_mark: false,
+            made_directory: false,
+            made_targets: std::collections::BTreeMap::new(),
+            applied_ownership: Ownership::default(),
+            released: false,
+            rebuilt: false,
+            created_at: "2026-01-01T00:00:00Z".to_owned(),
+        }
+    }
+}

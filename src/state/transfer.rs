@@ -1,0 +1,118 @@
+//! All records as one JSON document, `csictl.state/1`: for a backup, and for moving a machine's volumes. It carries records, no
+//! data and no secrets; what it says of images is checked against the images themselves when they are next used.
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Host, Observe};
+use crate::model::Layout;
+use crate::model::record::{Recorded, SnapshotRecord, VolumeRecord};
+
+use super::{GlobalLock, Reader, StateError, Store};
+
+/// The schema of the document.
+pub const STATE_SCHEMA: &str = "csictl.state/1";
+
+/// The document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateDocument {
+    /// [`STATE_SCHEMA`].
+    pub schema: String,
+    /// The machine it comes from.
+    pub hostname: String,
+    /// When (RFC 3339).
+    pub exported_at: String,
+    /// Volumes, in order of id.
+    pub volumes: Vec<VolumeRecord>,
+    /// Snapshots, in order of id.
+    pub snapshots: Vec<SnapshotRecord>,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Records written.
+    pub written: usize,
+    /// Records that were there already, the same.
+    pub unchanged: usize,
+}
+
+/// Everything recorded on this machine.
+///
+/// # Errors
+/// A record that is corrupt, newer or can't be read: an export that leaves it out in silence would be no backup.
+pub fn export(host: &dyn Observe, layout: &Layout, now: String) -> Result<StateDocument, StateError> {
+    let reader = Reader::new(host, layout);
+    let mut volumes = Vec::new();
+    for id in reader.volume_ids()? {
+        volumes.extend(whole(reader.volume(&id), &format!("the record of volume {id}"))?);
+    }
+    let mut snapshots = Vec::new();
+    for id in reader.snapshot_ids()? {
+        snapshots.extend(whole(reader.snapshot(&id), &format!("the record of snapshot {id}"))?);
+    }
+    let hostname = host.facts()?.hostname;
+    Ok(StateDocument { schema: STATE_SCHEMA.to_owned(), hostname, exported_at: now, volumes, snapshots })
+}
+
+/// Writes the records of a document, all or none of which may differ from what is there.
+///
+/// # Errors
+/// [`StateError::Document`] when it is of another schema or a record is there already and differs; nothing was written then.
+pub fn import(
+    host: &dyn Host,
+    layout: &Layout,
+    document: &StateDocument,
+    timeout: std::time::Duration,
+) -> Result<Imported, StateError> {
+    if document.schema != STATE_SCHEMA {
+        return Err(StateError::Document(format!("the document is a '{}', not a {STATE_SCHEMA}", document.schema)));
+    }
+    let store = Store::new(host, layout);
+    store.prepare()?;
+    let _alone = GlobalLock::exclusive(host, layout, timeout)?;
+    let reader = Reader::new(host, layout);
+    let mut volumes = Vec::new();
+    for record in &document.volumes {
+        let what = format!("the record of volume {}", record.spec.id);
+        match whole(reader.volume(&record.spec.id), &what)? {
+            None => volumes.push(record),
+            Some(there) if there == *record => {}
+            Some(_) => return Err(differs(&what)),
+        }
+    }
+    let mut snapshots = Vec::new();
+    for record in &document.snapshots {
+        let what = format!("the record of snapshot {}", record.id);
+        match whole(reader.snapshot(&record.id), &what)? {
+            None => snapshots.push(record),
+            Some(there) if there == *record => {}
+            Some(_) => return Err(differs(&what)),
+        }
+    }
+    for record in &volumes {
+        store.put_volume(record, true)?;
+    }
+    for record in &snapshots {
+        store.put_snapshot(record)?;
+    }
+    let written = volumes.len() + snapshots.len();
+    Ok(Imported { written, unchanged: document.volumes.len() + document.snapshots.len() - written })
+}
+
+fn differs(what: &str) -> StateError {
+    StateError::Document(format!("{what} is there already and differs: nothing was imported"))
+}
+
+fn whole<T>(recorded: Recorded<T>, what: &str) -> Result<Option<T>, StateError> {
+    match recorded {
+        Recorded::Absent => Ok(None),
+        Recorded::Present(record) => Ok(Some(record)),
+        Recorded::Corrupt { cause } | Recorded::Unknown { cause } => {
+            Err(StateError::Document(format!("{what} can't be read: {cause}")))
+        }
+        Recorded::Newer { version } => {
+            Err(StateError::Document(format!("{what} has version {version}, written by a newer csictl")))
+        }
+    }
+}
