@@ -7,6 +7,7 @@
 //! Way in: [`Driver`], `local::LocalDriver` (records and a host), `local::observe` (what a plan is made from).
 
 pub mod error;
+pub mod local;
 
 use crate::model::action::{
     AttachRequest, CreateRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome, StageRequest,

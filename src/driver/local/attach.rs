@@ -1,0 +1,116 @@
+//! attach (CSI 1.12, ControllerPublishVolume): a loop device for an image. The kernel takes one away by itself when the last user
+//! goes (AUTOCLEAR), and this process holds it until a mount does; a raw block volume's stays, since a bound node holds nothing.
+
+use crate::driver::{Refusal, Result};
+use crate::host::AttachLoop;
+use crate::model::action::{AttachRequest, Outcome};
+use crate::model::record::VolumeRecord;
+use crate::model::{Allocate, Backing, Done, ImageBacking, LoopDevice};
+
+use super::session::Session;
+use super::{LocalDriver, guard};
+
+/// A volume's loop device.
+pub(super) struct Attached {
+    pub device: LoopDevice,
+    pub done: Done,
+}
+
+pub(super) fn attach(driver: &LocalDriver, request: &AttachRequest) -> Result<Outcome> {
+    let mut s = driver.open(&request.id)?;
+    let record = s.existing()?;
+    in_use(&s, &record)?;
+    let mut notes = Vec::new();
+    let done = match record.spec.backing.clone() {
+        Backing::Image(backing) => {
+            let attached = attach_image(&mut s, record, &backing, request.read_only)?;
+            if backing.direct_io && !attached.device.direct_io {
+                notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
+            }
+            attached.done
+        }
+        Backing::Device(backing) => {
+            guard::device(&s, &backing)?;
+            Done::Already
+        }
+        Backing::Directory(_) | Backing::Tmpfs(_) => Done::Already,
+    };
+    Ok(Outcome { done, notes })
+}
+
+/// Refuses a volume that left its manifest.
+pub(super) fn in_use(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
+    if record.released {
+        return Err(s.refuse(
+            Refusal::NotReady,
+            format!("volume {} was released: no manifest declares it", s.id),
+            "declare it again and apply",
+        ));
+    }
+    Ok(())
+}
+
+/// Attaches the image, or adopts the loop device it is attached to.
+pub(super) fn attach_image(
+    s: &mut Session<'_>,
+    mut record: VolumeRecord,
+    backing: &ImageBacking,
+    read_only: bool,
+) -> Result<Attached> {
+    let image = guard::image(s, &record, backing)?;
+    let raw = record.spec.is_raw();
+    if raw && !record.attach_mark {
+        record.attach_mark = true;
+        s.put_record(record, true)?;
+    }
+    let request = AttachLoop {
+        path: image.path.clone(),
+        file: image.file,
+        read_only,
+        autoclear: !raw,
+        direct_io: backing.direct_io,
+        sector_size: backing.sector_size,
+        discard: backing.allocate == Allocate::Sparse,
+        hint: s.hint(),
+        id: s.id.clone(),
+    };
+    let attached = s.host().attach_loop(&request).map_err(|error| s.fail(error))?;
+    let mut device = attached.device;
+    let mut done = if attached.adopted { Done::Already } else { Done::Changed };
+    if device.read_only != read_only {
+        return Err(s.refuse(
+            Refusal::Incompatible,
+            format!(
+                "{} is attached {}, asked is {}",
+                device.node().display(),
+                access(device.read_only),
+                access(read_only)
+            ),
+            "one loop device serves all of a volume's publishes: unpublish and detach it first",
+        ));
+    }
+    if device.size > image.size.get() {
+        return Err(s.refuse(
+            Refusal::WrongIdentity,
+            format!("{} was cut to {} while attached to {}", image.path.display(), image.size, device.node().display()),
+            "take the volume down (csictl destroy) and restore the image from a backup",
+        ));
+    }
+    if device.size < image.size.get() {
+        // An expansion that was killed between file and loop.
+        s.host().resize_loop(device.index, image.file).map_err(|error| s.fail(error))?;
+        device.size = image.size.get();
+        done = Done::Changed;
+    }
+    s.driver.hold(&s.id, attached.hold);
+    if raw {
+        let mut run = s.run_or_new()?;
+        run.loop_index = Some(device.index);
+        s.put_run(run)?;
+    }
+    Ok(Attached { device, done })
+}
+
+const fn access(read_only: bool) -> &'static str {
+    if read_only { "read-only" } else { "read-write" }
+}

@@ -1,0 +1,272 @@
+//! Image files. A new one is made at its one temporary name, where a killed run's remains are worth nothing, and gets its
+//! own name only when it is whole, verified and says who it is.
+
+use std::path::Path;
+
+use crate::driver::local::guard;
+use crate::driver::local::session::Session;
+use crate::driver::{Refusal, Result};
+use crate::host::{CopyMethod, CopyRequest, FormatRequest, GrowRequest, NewImage, Place};
+use crate::model::observed::ObservedImage;
+use crate::model::record::{FormatMark, VolumeRecord};
+use crate::model::{Allocate, Capacity, FileId, FsType, FsUuid, ImageBacking, SectorSize};
+
+/// Permissions of a pool's directory.
+const POOL_MODE: u32 = 0o700;
+
+/// An image ready to be put in place.
+struct Made {
+    sector_size: SectorSize,
+    /// Whether its file system is known to fill it, so that the first stage has nothing to look at.
+    verified: bool,
+}
+
+/// Makes the image of a new volume, and its record: durable before the file system is made, whole after the image is in place.
+pub fn make(
+    s: &mut Session<'_>,
+    mut record: VolumeRecord,
+    backing: &ImageBacking,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    record.fs_uuid = record.spec.fs.as_ref().map(|_| FsUuid::random());
+    record.format = if record.fs_uuid.is_some() { FormatMark::Begun } else { FormatMark::None };
+    record.image = None;
+    record.attach_mark = record.spec.is_raw();
+    s.put_record(record.clone(), true)?;
+    let (made, path) = (fill(s, &mut record, backing, notes)?, backing.image_path(&s.id));
+    s.host().place_image(&backing.part_path(&s.id), &path, Place::New).map_err(|error| s.fail(error))?;
+    // Not flushed: should a power cut lose it, the image in its place says as much.
+    finish(s, record, &path, &made, false)
+}
+
+/// Makes a new image and puts it in the place of the old one, whose loss was approved; `elsewhere` is the old one when it lies in
+/// another pool. The record comes last: killed before, the old record still asks for the replacement to be approved again.
+pub fn replace(
+    s: &mut Session<'_>,
+    mut record: VolumeRecord,
+    backing: &ImageBacking,
+    elsewhere: Option<(&VolumeRecord, &ImageBacking)>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let path = backing.image_path(&s.id);
+    let old = s.host().image(&path).map_err(|error| s.fail(error))?;
+    if let Some(old) = &old
+        && !guard::is_image_of(old.identity.as_ref(), &record.spec)
+    {
+        return Err(foreign(s, &path));
+    }
+    record.fs_uuid = record.spec.fs.as_ref().map(|_| FsUuid::random());
+    record.attach_mark = record.spec.is_raw();
+    let made = fill(s, &mut record, backing, notes)?;
+    let place = old.map_or(Place::New, |old| Place::Replace(old.file));
+    s.host().place_image(&backing.part_path(&s.id), &path, place).map_err(|error| s.fail(error))?;
+    if let Some((old, backing)) = elsewhere {
+        remove(s, old, backing)?;
+    }
+    finish(s, record, &path, &made, true)
+}
+
+/// Makes the image at its temporary name.
+fn fill(s: &Session<'_>, record: &mut VolumeRecord, backing: &ImageBacking, notes: &mut Vec<String>) -> Result<Made> {
+    let part = backing.part_path(&s.id);
+    s.host().make_dir(&backing.pool_path, POOL_MODE).map_err(|error| s.fail(error))?;
+    let made = if record.spec.source.is_some() {
+        copy(s, record, backing, &part, notes)?
+    } else {
+        blank(s, record, backing, &part)?
+    };
+    let identity = guard::identity_of(&record.spec, record.fs_uuid, made.sector_size);
+    s.host().set_identity(&part, &identity).map_err(|error| s.fail(error))?;
+    Ok(made)
+}
+
+fn blank(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking, part: &Path) -> Result<Made> {
+    let full = backing.allocate == Allocate::Full;
+    let size = size(s, record)?;
+    s.host().create_image(&NewImage { part: part.to_owned(), size, full }).map_err(|error| s.fail(error))?;
+    if let (Some(fs), Some(uuid)) = (&record.spec.fs, record.fs_uuid) {
+        let request = FormatRequest {
+            path: part.to_owned(),
+            fs: fs.fs_type,
+            uuid,
+            label: fs.label.clone(),
+            options: fs.mkfs_options.clone(),
+            sector_size: backing.sector_size,
+            fresh_image: true,
+            discard: !full,
+            resume: false,
+            templates: (!full).then(|| s.layout().templates()),
+        };
+        s.host().format(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+    }
+    Ok(Made { sector_size: backing.sector_size, verified: record.fs_uuid.is_some() })
+}
+
+fn copy(
+    s: &Session<'_>,
+    record: &mut VolumeRecord,
+    backing: &ImageBacking,
+    part: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Made> {
+    let source = record.spec.source.as_ref().ok_or_else(|| s.refuse(Refusal::NotFound, "it has no source", ""))?;
+    let origin = s.driver.origin(source)?;
+    if origin.fs_type != record.spec.fs_type() {
+        let name = |fs: Option<FsType>| fs.map_or_else(|| "no file system".to_owned(), |fs| fs.to_string());
+        return Err(s.refuse(
+            Refusal::Incompatible,
+            format!("{} holds {}, asked is {}", origin.object, name(origin.fs_type), name(record.spec.fs_type())),
+            "leave fs.type and volume_mode as they are in the source",
+        ));
+    }
+    let size = size(s, record)?;
+    if size < origin.size {
+        return Err(s.refuse(
+            Refusal::OutOfRange,
+            format!("its capacity {size} is smaller than its source {}, which has {}", origin.object, origin.size),
+            format!("ask for at least {}", origin.size),
+        ));
+    }
+    let full = backing.allocate == Allocate::Full;
+    let request = CopyRequest {
+        from: origin.path.clone(),
+        from_file: origin.file,
+        to_part: part.to_owned(),
+        size,
+        full,
+        reflink: true,
+    };
+    let method = origin.copy(s.driver, &s.lock, &request, notes)?;
+    if full && method == CopyMethod::Reflink {
+        notes.push(
+            "it shares its bytes with its source: the full allocation cannot be promised until they differ".to_owned(),
+        );
+    }
+    let grown = size > origin.size;
+    if let (Some(fs), Some(uuid)) = (record.spec.fs_type(), record.fs_uuid) {
+        s.host().change_uuid(part, fs, uuid, s.lock.own()).map_err(|error| s.fail(error))?;
+        if grown && fs == FsType::Ext4 {
+            let request = GrowRequest { device: part.to_owned(), fs, mount_point: None };
+            s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+        }
+    }
+    Ok(Made { sector_size: origin.sector_size, verified: false })
+}
+
+/// Writes down that the image is in place.
+fn finish(s: &mut Session<'_>, mut record: VolumeRecord, path: &Path, made: &Made, durable: bool) -> Result<()> {
+    let image = s.host().image(path).map_err(|error| s.fail(error))?;
+    let Some(image) = image else {
+        return Err(s.refuse(
+            Refusal::WrongIdentity,
+            format!("{} was taken away while it was made", path.display()),
+            "find out who else works in that pool, then apply again",
+        ));
+    };
+    adopted(&mut record, &image, made.sector_size);
+    s.put_record(record, durable)?;
+    if made.verified {
+        s.driver.set_verified(&s.id);
+    }
+    Ok(())
+}
+
+/// Takes over what an image in its place says of itself.
+fn adopted(record: &mut VolumeRecord, image: &ObservedImage, sector_size: SectorSize) {
+    record.image = Some(image.file);
+    record.format = if record.spec.fs.is_some() { FormatMark::Done } else { FormatMark::None };
+    record.attach_mark = record.spec.is_raw();
+    if let crate::model::Backing::Image(backing) = &mut record.spec.backing {
+        backing.sector_size = sector_size;
+    }
+}
+
+/// Takes an image that lies in its place without a whole record: it has to be this volume's by its own word and fit the spec.
+pub fn adopt(s: &mut Session<'_>, mut record: VolumeRecord, image: &ObservedImage) -> Result<()> {
+    let Some(identity) = image.identity.as_ref().filter(|_| guard::is_image_of(image.identity.as_ref(), &record.spec))
+    else {
+        return Err(foreign(s, &image.path));
+    };
+    if identity.fs_type != record.spec.fs_type() {
+        let name = |fs: Option<FsType>| fs.map_or_else(|| "no file system".to_owned(), |fs| fs.to_string());
+        return Err(s.refuse(
+            Refusal::Exists,
+            format!(
+                "its image {} is there already and holds {}, asked is {}",
+                image.path.display(),
+                name(identity.fs_type),
+                name(record.spec.fs_type())
+            ),
+            "ask for what is there, or let it be replaced (approval =wipe)",
+        ));
+    }
+    if let Some(limit) = record.spec.capacity.and_then(|range| range.limit)
+        && image.size > limit
+    {
+        return Err(s.refuse(
+            Refusal::OutOfRange,
+            format!("its image {} has {}, more than the limit {limit}", image.path.display(), image.size),
+            "raise the limit",
+        ));
+    }
+    // What was asked beyond the image's size is left to expand, which also grows the file system.
+    if let Some(range) = &mut record.spec.capacity {
+        range.required = range.required.min(image.size);
+    }
+    record.fs_uuid = identity.fs_uuid;
+    let sector_size = identity.sector_size;
+    adopted(&mut record, image, sector_size);
+    let protected = record.spec.prevent_destroy;
+    if identity.protected != protected {
+        let identity = guard::identity_of(&record.spec, record.fs_uuid, sector_size);
+        s.host().set_identity(&image.path, &identity).map_err(|error| s.fail(error))?;
+    }
+    s.put_record(record, true)
+}
+
+/// Unlinks an image whose loss was approved, if it says that it is this volume's.
+pub fn remove(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking) -> Result<()> {
+    let path = backing.image_path(&s.id);
+    let fail = |error| s.fail(error);
+    if let Some(image) = s.host().image(&path).map_err(fail)? {
+        if !guard::is_image_of(image.identity.as_ref(), &record.spec) {
+            return Err(s.refuse(
+                Refusal::WrongIdentity,
+                format!("{} does not say that it is volume {}: it is not removed", path.display(), s.id),
+                "look at it (getfattr -n trusted.csictl) and move it away by hand",
+            ));
+        }
+        not_attached(s, image.file, &path)?;
+        s.host().remove_image(&path, Some(image.file)).map_err(fail)?;
+    }
+    s.host().remove_image(&backing.part_path(&s.id), None).map_err(fail)?;
+    Ok(())
+}
+
+/// Refuses while a loop device shows the file.
+pub fn not_attached(s: &Session<'_>, file: FileId, path: &Path) -> Result<()> {
+    if let Some(device) = s.host().loop_of(file, s.hint()).map_err(|error| s.fail(error))? {
+        return Err(s.refuse(
+            Refusal::NotReady,
+            format!("{} is attached to {}", path.display(), device.node().display()),
+            "unpublish, unstage and detach it first",
+        ));
+    }
+    Ok(())
+}
+
+fn foreign(s: &Session<'_>, path: &Path) -> crate::driver::DriverError {
+    s.refuse(
+        Refusal::Foreign,
+        format!("{} is there already and does not say that it is volume {} of this owner", path.display(), s.id),
+        "csictl takes only images that carry its attribute: move the file away, or choose another name",
+    )
+}
+
+/// The size to make it with.
+fn size(s: &Session<'_>, record: &VolumeRecord) -> Result<Capacity> {
+    record
+        .spec
+        .required()
+        .ok_or_else(|| s.refuse(Refusal::OutOfRange, "an image needs a capacity", "give it one: capacity = \"10GiB\""))
+}

@@ -1,0 +1,66 @@
+//! delete (CSI 1.12, DeleteVolume) and release: what becomes of a volume that nobody wants any more. Only images are unlinked, and only those
+//! that say they are this volume's; a device or directory is forgotten and keeps its bytes.
+
+use crate::driver::{Refusal, Result};
+use crate::model::action::{DeleteRequest, Outcome};
+use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::{Backing, Done, Loss, VolumeId};
+
+use super::backing::image;
+use super::session::Session;
+use super::unpublish::forget_targets;
+use super::{LocalDriver, create, guard, own, rebuild};
+
+pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Outcome> {
+    let mut s = driver.open(&request.id)?;
+    if matches!(s.record, Recorded::Absent) {
+        return Ok(Done::Already.into());
+    }
+    if rebuild::is_lost(&s.record) && !rebuild::rebuild(&mut s)? {
+        return Err(s.refuse(
+            Refusal::Protected,
+            format!(
+                "its record {} is damaged and no image says it is this volume",
+                s.layout().volume_record(&s.id).display()
+            ),
+            "apply its manifest first: that makes the record anew",
+        ));
+    }
+    let mut record = s.existing()?;
+    guard::may_lose(&s, &record, Loss::Delete, request.approval.as_ref())?;
+    unused(&s, &record)?;
+    if let Backing::Image(backing) = record.spec.backing.clone() {
+        image::remove(&s, &record, &backing)?;
+    }
+    forget_targets(&s, &mut record, None)?;
+    s.store().remove_run(&s.id).map_err(|error| s.fail(error))?;
+    s.store().remove_volume(&s.id).map_err(|error| s.fail(error))?;
+    Ok(Done::Changed.into())
+}
+
+pub(super) fn release(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
+    let mut s = driver.open(id)?;
+    if matches!(s.record, Recorded::Absent) {
+        return Ok(Done::Already.into());
+    }
+    let mut record = s.existing()?;
+    unused(&s, &record)?;
+    forget_targets(&s, &mut record, None)?;
+    record.released = true;
+    let done = if s.record.present() == Some(&record) { Done::Already } else { Done::Changed };
+    s.put_record(record, true)?;
+    Ok(done.into())
+}
+
+/// Refuses while anything of the machine still shows the volume.
+fn unused(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
+    create::taken_down(s, record)?;
+    if let Some(device) = own::loop_of(s, record)? {
+        return Err(s.refuse(
+            Refusal::NotReady,
+            format!("it is still attached to {}", device.node().display()),
+            "unpublish, unstage and detach it first",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! The guards that several verbs share: is this the image, is this the device, may this be formatted, does this spec fit.
+
+use crate::driver::{Refusal, Result};
+use crate::host::FormatRequest;
+use crate::model::observed::{ObservedDevice, ObservedImage};
+use crate::model::record::{FormatMark, ImageIdentity, VolumeRecord};
+use crate::model::{
+    Approval, Backing, Capacity, DeviceBacking, FileId, FormatPolicy, FsSpec, FsUuid, ImageBacking, Loss,
+};
+use crate::model::{Owner, Probe, SectorSize, Signature, VolumeSpec};
+
+use super::session::Session;
+
+/// Whether an image is this volume's by its own word.
+pub(super) fn is_image_of(identity: Option<&ImageIdentity>, spec: &VolumeSpec) -> bool {
+    identity
+        .is_some_and(|identity| identity.id == spec.id.as_str() && identity.owner == spec.owner && !identity.snapshot)
+}
+
+/// An image's word about itself.
+pub(super) fn identity_of(spec: &VolumeSpec, fs_uuid: Option<FsUuid>, sector_size: SectorSize) -> ImageIdentity {
+    ImageIdentity {
+        id: spec.id.to_string(),
+        owner: spec.owner.clone(),
+        snapshot: false,
+        fs_type: spec.fs_type(),
+        fs_uuid,
+        sector_size,
+        protected: spec.prevent_destroy,
+    }
+}
+
+/// The image of a volume, proven to be it: its attribute, its size, and no loop that still shows the file it was.
+pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking) -> Result<ObservedImage> {
+    let path = backing.image_path(&s.id);
+    let wrong = |message: String, help: &str| Err(s.refuse(Refusal::WrongIdentity, message, help));
+    let Some(image) = s.host().image(&path).map_err(|error| s.fail(error))? else {
+        if record.image.is_none() {
+            let message = format!("its image {} was never finished", path.display());
+            return Err(s.refuse(Refusal::NotReady, message, "run csictl apply again: it makes the image"));
+        }
+        return wrong(
+            format!("its image {} is gone", path.display()),
+            "bring the file back with its extended attributes (cp --preserve=xattr), or approve losing the volume by name (=wipe)",
+        );
+    };
+    if !is_image_of(image.identity.as_ref(), &record.spec) {
+        let says = image.identity.as_ref().map_or_else(
+            || "carries no trusted.csictl attribute".to_owned(),
+            |identity| format!("says it is {} of {}", identity.id, identity.owner),
+        );
+        return wrong(
+            format!("{} is not its image: it {says}", path.display()),
+            "bring back the right file with its extended attributes, or move this one away",
+        );
+    }
+    if let (Some(theirs), Some(ours)) = (image.identity.as_ref().and_then(|i| i.fs_uuid), record.fs_uuid)
+        && theirs != ours
+    {
+        return wrong(
+            format!("{} holds file system {theirs}, the record says {ours}", path.display()),
+            "a replacement was interrupted, or another image was put there: apply again, or bring the right one back",
+        );
+    }
+    if let Some(recorded) = record.image
+        && recorded != image.file
+        && s.host().loop_of(recorded, s.hint()).map_err(|error| s.fail(error))?.is_some()
+    {
+        return wrong(
+            format!("{} was replaced while a loop device still shows the file it was ({recorded})", path.display()),
+            "take the volume down first (csictl destroy), then decide which of the two files is right",
+        );
+    }
+    if let Some(required) = record.spec.required()
+        && image.size < required
+    {
+        return wrong(
+            format!(
+                "{} has {} ({} bytes), the record says {required}: it was cut",
+                path.display(),
+                image.size,
+                image.size.get()
+            ),
+            "restore the image from a backup; csictl does not stretch a file whose end is lost",
+        );
+    }
+    Ok(image)
+}
+
+/// The device of a volume, proven to be the one expected.
+pub(super) fn device(s: &Session<'_>, backing: &DeviceBacking) -> Result<ObservedDevice> {
+    let path = backing.path.display();
+    let Some(device) = s.host().device(&backing.path).map_err(|error| s.fail(error))? else {
+        return Err(s.refuse(
+            Refusal::NotFound,
+            format!("no block device is at {path}"),
+            "plug it in, or correct device.path in the manifest",
+        ));
+    };
+    let wrong = |what: &str, is: String, expected: String| {
+        Err(s.refuse(
+            Refusal::WrongIdentity,
+            format!("{path} has {what} {is}, expected is {expected}; nothing was written to it"),
+            "make sure it is the right device, then correct device.expect in the manifest",
+        ))
+    };
+    let expect = &backing.expect;
+    if let Some(size) = expect.size
+        && size.get().abs_diff(device.size.get()) > size.get() / 100
+    {
+        return wrong("size", device.size.to_string(), size.to_string());
+    }
+    let text = |value: Option<&String>| value.map_or_else(|| "none it tells".to_owned(), |v| format!("'{}'", v.trim()));
+    for (what, expected, is) in [("serial number", &expect.serial, &device.serial), ("WWN", &expect.wwn, &device.wwn)] {
+        if let Some(expected) = expected
+            && is.as_deref().map(str::trim) != Some(expected.trim())
+        {
+            return wrong(what, text(is.as_ref()), format!("'{expected}'"));
+        }
+    }
+    Ok(device)
+}
+
+/// Refuses a device that somebody else holds.
+pub(super) fn device_is_free(s: &Session<'_>, backing: &DeviceBacking, device: &ObservedDevice) -> Result<()> {
+    if device.holders.is_empty() {
+        return Ok(());
+    }
+    Err(s.refuse(
+        Refusal::Busy,
+        format!("{} is in use: {}", backing.path.display(), device.holders.join(", ")),
+        "release it there first",
+    ))
+}
+
+/// What has to be done to the storage before it can be mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Formatting {
+    /// It holds the volume's file system.
+    Done,
+    /// It holds a file system that the manifest told us to use.
+    Adopt(FsUuid),
+    /// It is blank: format it.
+    Needed,
+    /// A format of ours was interrupted: make it again.
+    Resume(FsUuid),
+}
+
+/// The one place that decides whether storage may be formatted.
+pub(super) fn formatting(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    fs: &FsSpec,
+    place: &str,
+    probe: &Probe,
+) -> Result<Formatting> {
+    let is = |signature: &Signature, uuid: FsUuid| {
+        signature.uuid.as_deref().is_some_and(|text| text.parse::<FsUuid>().ok() == Some(uuid))
+    };
+    let refuse = |refusal, message: String, help: &str| Err(s.refuse(refusal, message, help));
+    if let Probe::Unreadable { .. } = probe {
+        return refuse(
+            Refusal::NotBlank,
+            format!("{place} is {probe}: what cannot be read is not blank"),
+            "find out why reading fails (dmesg); nothing was written to it",
+        );
+    }
+    match (record.format, probe) {
+        (FormatMark::Done, Probe::Blank) => refuse(
+            Refusal::LostFilesystem,
+            format!("{place} looks blank, though csictl made or found {} on it before", fs.fs_type),
+            "find out who erased it, and restore it; to begin anew, approve losing it by name (=wipe) and replace it",
+        ),
+        (FormatMark::Done, Probe::Known(found)) => {
+            let uuid_fits = record.fs_uuid.is_none_or(|uuid| is(found, uuid));
+            if found.kind == fs.fs_type.as_str() && uuid_fits {
+                return Ok(Formatting::Done);
+            }
+            let expected =
+                record.fs_uuid.map_or_else(|| fs.fs_type.to_string(), |uuid| format!("{} {uuid}", fs.fs_type));
+            refuse(
+                Refusal::WrongIdentity,
+                format!("{place} holds {found}; expected is {expected}"),
+                "bring the right storage back, or correct the manifest",
+            )
+        }
+        (FormatMark::Begun, Probe::Known(found)) if record.fs_uuid.is_some_and(|uuid| is(found, uuid)) => {
+            Ok(Formatting::Resume(record.fs_uuid.unwrap_or_else(FsUuid::random)))
+        }
+        (FormatMark::None, Probe::Known(found)) if fs.format == FormatPolicy::Never => {
+            match found.uuid.as_deref().map(str::parse::<FsUuid>) {
+                Some(Ok(uuid)) if found.kind == fs.fs_type.as_str() => Ok(Formatting::Adopt(uuid)),
+                _ => refuse(
+                    Refusal::WrongIdentity,
+                    format!("{place} holds {found}; expected is {}", fs.fs_type),
+                    "correct fs.type in the manifest",
+                ),
+            }
+        }
+        (FormatMark::None | FormatMark::Begun, Probe::Blank) if fs.format == FormatPolicy::Never => refuse(
+            Refusal::NotReady,
+            format!("{place} is blank, and fs.format is \"never\""),
+            "make the file system yourself, or leave fs.format out (\"if-blank\")",
+        ),
+        (FormatMark::None | FormatMark::Begun, Probe::Blank) => Ok(Formatting::Needed),
+        (_, found) => refuse(
+            Refusal::NotBlank,
+            format!("{place} holds {found}: it is not formatted"),
+            "to use the file system that is there, set fs.format = \"never\"; otherwise look at it with wipefs and erase it yourself",
+        ),
+    }
+}
+
+/// Formats a device as decided, with the chosen UUID durable before the first byte and the mark after the last.
+pub(super) fn format_device(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    decision: Formatting,
+    mut request: FormatRequest,
+) -> Result<()> {
+    match decision {
+        Formatting::Done => return Ok(()),
+        Formatting::Adopt(uuid) => record.fs_uuid = Some(uuid),
+        Formatting::Needed | Formatting::Resume(_) => {
+            let uuid = record.fs_uuid.filter(|_| record.format == FormatMark::Begun).unwrap_or_else(FsUuid::random);
+            record.fs_uuid = Some(uuid);
+            record.format = FormatMark::Begun;
+            s.put_record(record.clone(), true)?;
+            request.uuid = uuid;
+            request.resume = matches!(decision, Formatting::Resume(_));
+            s.host().format(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+        }
+    }
+    record.format = FormatMark::Done;
+    s.put_record(record.clone(), true)
+}
+
+/// Refuses to lose a volume's data without its own approval, or at all when it is protected.
+pub(super) fn may_lose(s: &Session<'_>, record: &VolumeRecord, loss: Loss, approval: Option<&Approval>) -> Result<()> {
+    if record.protected() {
+        let (why, help) = if record.spec.prevent_destroy {
+            ("prevent_destroy is set", "set prevent_destroy = false in its manifest and apply that first")
+        } else {
+            ("its record was lost and rebuilt", "apply its manifest first: that confirms what it is")
+        };
+        return Err(s.refuse(Refusal::Protected, format!("volume {} is protected: {why}", s.id), help));
+    }
+    if matches!(record.spec.backing, Backing::Tmpfs(_)) && loss == Loss::Wipe {
+        return Ok(());
+    }
+    match approval {
+        Some(approval) if approval.object == s.object() && approval.loss == loss => Ok(()),
+        _ => Err(s.unapproved(loss, format!("its data would be lost ({loss})"))),
+    }
+}
+
+/// What keeps a volume from becoming another spec in place, in words; empty when nothing does.
+pub(super) fn fixed_differences(is: &VolumeSpec, wanted: &VolumeSpec) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut differ = |what: &str, is: String, wanted: String| {
+        if is != wanted {
+            found.push(format!("{what} is {is}, asked is {wanted}"));
+        }
+    };
+    let mode = |spec: &VolumeSpec| if spec.is_raw() { "block" } else { "filesystem" }.to_owned();
+    differ("volume_mode", mode(is), mode(wanted));
+    differ("backing", is.backing.kind().to_owned(), wanted.backing.kind().to_owned());
+    match (&is.backing, &wanted.backing) {
+        (Backing::Image(is_image), Backing::Image(asked)) => {
+            let path = |image: &ImageBacking| image.pool_path.display().to_string();
+            differ("the pool's directory", path(is_image), path(asked));
+            if wanted.source.is_none() {
+                let size = |image: &ImageBacking| image.sector_size.bytes().to_string();
+                differ("sector_size", size(is_image), size(asked));
+            }
+        }
+        (Backing::Device(is_device), Backing::Device(asked)) => {
+            differ("device.path", is_device.path.display().to_string(), asked.path.display().to_string());
+        }
+        (Backing::Directory(is_directory), Backing::Directory(asked)) => {
+            differ("directory.path", is_directory.path.display().to_string(), asked.path.display().to_string());
+        }
+        _ => {}
+    }
+    let fs = |spec: &VolumeSpec| spec.fs_type().map_or_else(|| "none".to_owned(), |fs| fs.to_string());
+    differ("fs.type", fs(is), fs(wanted));
+    // A source acts at creation only: leaving it out later changes nothing, but a CreateVolume call has to repeat it.
+    if is.source != wanted.source && (wanted.source.is_some() || wanted.owner == Owner::Csi) {
+        found.push("its source differs".to_owned());
+    }
+    found
+}
+
+/// Refuses a spec that cannot be reached in place.
+pub(super) fn compatible(s: &Session<'_>, is: &VolumeSpec, wanted: &VolumeSpec, refusal: Refusal) -> Result<()> {
+    let differences = fixed_differences(is, wanted);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(s.refuse(
+        refusal,
+        format!("volume {} exists already and differs: {}", s.id, differences.join("; ")),
+        "ask for what is there, choose another name, or let it be replaced (approval =wipe)",
+    ))
+}
+
+/// The file an image has to be before it is changed.
+pub(super) fn size_of(image: &ObservedImage) -> (FileId, Capacity) {
+    (image.file, image.size)
+}

@@ -1,0 +1,174 @@
+//! The driver of this machine: every verb is "lock, look at the kernel, do what is missing, look again, write it down".
+//!
+//! Records say what is meant, the kernel says what is; where they disagree, nothing is destroyed. One file a verb.
+//! Way in: [`LocalDriver`] runs verbs, [`observe::observe`] looks, [`gc::find`] finds what crashed runs left.
+
+mod attach;
+mod backing;
+mod create;
+mod delete;
+mod detach;
+mod expand;
+mod guard;
+mod modify;
+mod own;
+mod publish;
+mod rebuild;
+mod session;
+mod snapshot;
+mod source;
+mod stage;
+mod unpublish;
+mod unstage;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::driver::{Driver, Result};
+use crate::host::{Host, LoopHold};
+use crate::model::action::{
+    AttachRequest, CreateRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome, StageRequest,
+    UnpublishRequest, UnstageRequest,
+};
+use crate::model::observed::HostFacts;
+use crate::model::{Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
+
+/// How long another csictl is waited for, unless said otherwise.
+pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a file system stays frozen at most for a snapshot: longer, and its writers look hung.
+pub const DEFAULT_FREEZE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The verbs on this machine.
+pub struct LocalDriver {
+    host: Arc<dyn Host>,
+    layout: Layout,
+    lock_timeout: Duration,
+    freeze_timeout: Duration,
+    facts: OnceLock<HostFacts>,
+    prepared: OnceLock<()>,
+    /// Loop devices attached by this process that no mount holds yet.
+    holds: Mutex<HashMap<VolumeId, LoopHold>>,
+    /// Volumes whose file system this process has made and verified itself, so that its first stage need not probe again.
+    verified: Mutex<HashSet<VolumeId>>,
+}
+
+impl LocalDriver {
+    /// A driver over this host, with its records below `layout`.
+    pub fn new(host: Arc<dyn Host>, layout: Layout) -> Self {
+        Self {
+            host,
+            layout,
+            lock_timeout: DEFAULT_LOCK_TIMEOUT,
+            freeze_timeout: DEFAULT_FREEZE_TIMEOUT,
+            facts: OnceLock::new(),
+            prepared: OnceLock::new(),
+            holds: Mutex::default(),
+            verified: Mutex::default(),
+        }
+    }
+
+    /// With another time to wait for locks; zero answers at once, as gRPC wants it.
+    #[must_use]
+    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// With another bound on freezes.
+    #[must_use]
+    pub fn with_freeze_timeout(mut self, timeout: Duration) -> Self {
+        self.freeze_timeout = timeout;
+        self
+    }
+
+    /// The host it acts on.
+    pub fn host(&self) -> &dyn Host {
+        self.host.as_ref()
+    }
+
+    /// Where its records are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn hold(&self, id: &VolumeId, hold: LoopHold) {
+        if hold.holds() {
+            self.holds.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hold);
+        }
+    }
+
+    /// Lets go of a loop device: a mount holds it now, or nobody should.
+    fn let_go(&self, id: &VolumeId) {
+        let hold = self.holds.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        drop(hold);
+    }
+
+    fn set_verified(&self, id: &VolumeId) {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+    }
+
+    /// Whether this process has verified the file system, asked at most once: by its next stage much may have happened.
+    fn take_verified(&self, id: &VolumeId) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
+
+impl Driver for LocalDriver {
+    fn create(&self, request: &CreateRequest) -> Result<Outcome> {
+        create::create(self, request)
+    }
+
+    fn attach(&self, request: &AttachRequest) -> Result<Outcome> {
+        attach::attach(self, request)
+    }
+
+    fn stage(&self, request: &StageRequest) -> Result<Outcome> {
+        stage::stage(self, request)
+    }
+
+    fn publish(&self, publish: &PublishSpec) -> Result<Outcome> {
+        publish::publish(self, publish)
+    }
+
+    fn unpublish(&self, request: &UnpublishRequest) -> Result<Outcome> {
+        unpublish::unpublish(self, request)
+    }
+
+    fn unstage(&self, request: &UnstageRequest) -> Result<Outcome> {
+        unstage::unstage(self, request)
+    }
+
+    fn detach(&self, id: &VolumeId) -> Result<Outcome> {
+        detach::detach(self, id)
+    }
+
+    fn expand(&self, request: &ExpandRequest) -> Result<Outcome> {
+        expand::expand(self, request)
+    }
+
+    fn modify(&self, spec: &VolumeSpec) -> Result<Outcome> {
+        modify::modify(self, spec)
+    }
+
+    fn snapshot(&self, spec: &SnapshotSpec) -> Result<Outcome> {
+        snapshot::snapshot(self, spec)
+    }
+
+    fn delete_snapshot(&self, request: &DeleteSnapshotRequest) -> Result<Outcome> {
+        snapshot::delete_snapshot(self, request)
+    }
+
+    fn release(&self, id: &VolumeId) -> Result<Outcome> {
+        delete::release(self, id)
+    }
+
+    fn delete(&self, request: &DeleteRequest) -> Result<Outcome> {
+        delete::delete(self, request)
+    }
+}
+
+/// Now, as records have it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,114 @@
+//! modify (CSI 1.12, ControllerModifyVolume): what can change in place does, and the record takes the new spec. Size is expand's.
+
+use crate::driver::{Refusal, Result};
+use crate::model::action::{Outcome, StageRequest};
+use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::{Allocate, Backing, Done, LoopDevice, VolumeSpec};
+
+use super::own::{self, Own};
+use super::session::Session;
+use super::{LocalDriver, guard, stage};
+
+pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome> {
+    let mut s = driver.open(&spec.id)?;
+    let record = s.existing()?;
+    s.owned_by(&record, &spec.owner)?;
+    guard::compatible(&s, &record.spec, spec, Refusal::Incompatible)?;
+    modify_locked(&mut s, record, spec)
+}
+
+pub(super) fn modify_locked(s: &mut Session<'_>, mut record: VolumeRecord, spec: &VolumeSpec) -> Result<Outcome> {
+    let mut notes = Vec::new();
+    let was = record.clone();
+    let own = Own::of(s, Some(&record))?;
+    many_to_one(s, &own, spec)?;
+    record.spec = merged(&was.spec, spec);
+    // A modified volume is one its manifest was applied to.
+    record.rebuilt = false;
+    // Before the machine is changed, so that a killed modify is seen as unfinished: the mount differs from what is recorded.
+    s.put_record(record.clone(), true)?;
+    let mut done = if was == record { Done::Already } else { Done::Changed };
+    if let Backing::Image(backing) = record.spec.backing.clone() {
+        let image = guard::image(s, &record, &backing)?;
+        let identity = guard::identity_of(&record.spec, record.fs_uuid, backing.sector_size);
+        let set = s.host().set_identity(&image.path, &identity).map_err(|error| s.fail(error))?;
+        let was_full = was.spec.backing.as_image().is_some_and(|image| image.allocate == Allocate::Full);
+        if backing.allocate == Allocate::Full && (!was_full || image.allocated < image.size) {
+            let allocated = s.host().allocate_image(&image.path, image.file).map_err(|error| s.fail(error))?;
+            if allocated == Done::Changed {
+                done = Done::Changed;
+            }
+            if own::loop_of(s, &record)?.is_some() && !was_full {
+                notes.push("discards reach the file until the next attach; it stays full from then on".to_owned());
+            }
+        }
+        if set == Done::Changed {
+            done = Done::Changed;
+        }
+    }
+    if remount(s, &mut record, &own, &mut notes)? == Done::Changed {
+        done = Done::Changed;
+    }
+    Ok(Outcome { done, notes })
+}
+
+/// The spec as wanted, with what modify does not change: the size, the source, the sector size.
+fn merged(is: &VolumeSpec, wanted: &VolumeSpec) -> VolumeSpec {
+    let mut spec = wanted.clone();
+    if let (Some(has), Some(asked)) = (is.capacity, &mut spec.capacity) {
+        asked.required = has.required;
+    }
+    if let (Backing::Image(was), Backing::Image(image)) = (&is.backing, &mut spec.backing) {
+        image.sector_size = was.sector_size;
+    }
+    spec.source.clone_from(&is.source);
+    spec
+}
+
+/// An access mode that allows one publish, while there are more.
+fn many_to_one(s: &Session<'_>, own: &Own, spec: &VolumeSpec) -> Result<()> {
+    let Recorded::Present(run) = &s.run else { return Ok(()) };
+    if spec.access_mode.allows_many() {
+        return Ok(());
+    }
+    let mut live = Vec::new();
+    for target in run.publishes.keys() {
+        if !own.stack(s, target)?.ours.is_empty() {
+            live.push(target.display().to_string());
+        }
+    }
+    if live.len() <= 1 {
+        return Ok(());
+    }
+    Err(s.refuse(
+        Refusal::Incompatible,
+        format!("access mode {} allows one publish, and it has {}: {}", spec.access_mode, live.len(), live.join(", ")),
+        "unpublish all but one first",
+    ))
+}
+
+/// Brings the stage's options, and owner and mode of its root, to what the record says.
+fn remount(s: &mut Session<'_>, record: &mut VolumeRecord, own: &Own, notes: &mut Vec<String>) -> Result<Done> {
+    if record.spec.is_raw() {
+        return Ok(Done::Already);
+    }
+    let run = s.run_or_new()?;
+    let path = run.staging_path.clone().unwrap_or_else(|| s.layout().staging_path(&s.id));
+    if own.stack(s, &path)?.top().is_none() {
+        return Ok(Done::Already);
+    }
+    let request =
+        StageRequest { id: s.id.clone(), staging_path: path.clone(), mount_options: record.spec.mount_options.clone() };
+    let options = stage::options(s, &record.spec, &request.mount_options)?;
+    let node = own::loop_of(s, record)?.map(|device: LoopDevice| (device.node(), device.block));
+    let mount = stage::fs_mount(s, record, &request, options, node)?;
+    let mut done = s.host().remount(&mount).map_err(|error| s.fail(error))?;
+    let mut run = run;
+    run.staging_path = Some(path.clone());
+    run.stage_options.clone_from(&request.mount_options);
+    s.put_run(run)?;
+    if stage::own_root(s, record, &path, false, notes)? == Done::Changed {
+        done = Done::Changed;
+    }
+    Ok(done)
+}

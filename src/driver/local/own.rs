@@ -1,0 +1,203 @@
+//! Which mounts are a volume's own. Judged by what the kernel says is mounted (device, root, inode), and by a recorded place
+//! only where the kernel cannot tell one from another: two binds of one host file system, two tmpfs.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::Result;
+use crate::host::{FileKind, Observe, Unmount};
+use crate::model::record::VolumeRecord;
+use crate::model::{Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount};
+
+use super::session::Session;
+
+/// More mounts than anybody stacks; beyond it something else mounts as fast as we unmount.
+const MOST_STACKED: usize = 64;
+
+/// What lies behind a volume's mounts.
+#[derive(Debug, Clone)]
+enum Behind {
+    /// A block device, loop or other.
+    Block(BlockId),
+    /// A directory of the host.
+    Directory(FileId),
+    /// Memory.
+    Tmpfs,
+    /// Nothing that could be mounted: an image with no loop device.
+    Nothing,
+    /// Not known (record lost, device gone): only recorded places tell.
+    Unknown,
+}
+
+/// How a volume's own mounts are told from others'.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    behind: Behind,
+    /// The device of the file system seen at the staging path; differs from the block device for btrfs.
+    stage_device: Option<BlockId>,
+    places: Vec<PathBuf>,
+}
+
+/// The mounts at one path, lowest first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stack {
+    /// Those that are the volume's own.
+    pub ours: Vec<Mount>,
+    /// The one that is seen, if it is not.
+    pub foreign: Option<Mount>,
+}
+
+impl Stack {
+    /// The visible mount if it is ours.
+    pub fn top(&self) -> Option<&Mount> {
+        if self.foreign.is_some() { None } else { self.ours.last() }
+    }
+}
+
+/// Whether a mount is of the file system on `block`: btrfs shows an anonymous device in mountinfo and has to be asked by its source.
+pub(super) fn shows_block(host: &dyn Observe, mount: &Mount, block: BlockId) -> bool {
+    if mount.device == block {
+        return true;
+    }
+    mount.fs_type == "btrfs" && host.device(&mount.source).ok().flatten().is_some_and(|device| device.block == block)
+}
+
+/// The loop device of an image: of the file at its path, or of the file it was, if that has been replaced since.
+pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
+    let Some(backing) = record.spec.backing.as_image() else { return Ok(None) };
+    let there = s.host().stat(&backing.image_path(&s.id)).map_err(|error| s.fail(error))?.map(|facts| facts.file);
+    let mut files: Vec<FileId> = record.image.into_iter().chain(there).collect();
+    files.dedup();
+    for file in files {
+        if let Some(device) = s.host().loop_of(file, s.hint()).map_err(|error| s.fail(error))? {
+            return Ok(Some(device));
+        }
+    }
+    Ok(None)
+}
+
+impl Own {
+    /// How to tell the mounts of this volume.
+    pub fn of(s: &Session<'_>, record: Option<&VolumeRecord>) -> Result<Self> {
+        let behind = match record.map(|record| (record, &record.spec.backing)) {
+            Some((record, Backing::Image(_))) => {
+                loop_of(s, record)?.map_or(Behind::Nothing, |device| Behind::Block(device.block))
+            }
+            Some((_, Backing::Device(device))) => {
+                // A device that is gone, or answers nothing any more, must not keep its mounts from being taken away.
+                let seen = s.host().device(&device.path).ok().flatten();
+                seen.map_or(Behind::Unknown, |device| Behind::Block(device.block))
+            }
+            Some((_, Backing::Directory(directory))) => {
+                let facts = s.host().stat(&directory.path).map_err(|error| s.fail(error))?;
+                facts.map_or(Behind::Unknown, |facts| Behind::Directory(facts.file))
+            }
+            Some((_, Backing::Tmpfs(_))) => Behind::Tmpfs,
+            None => Behind::Unknown,
+        };
+        let mut places = vec![s.layout().staging_path(&s.id)];
+        if let Some(run) = s.run.present() {
+            places.extend(run.staging_path.clone());
+            places.extend(run.publishes.keys().cloned());
+        }
+        if let Some(record) = record {
+            places.extend(record.made_targets.keys().cloned());
+        }
+        let mut own = Self { behind, stage_device: None, places };
+        let staging_path = s.run.present().and_then(|run| run.staging_path.clone());
+        let staging_path = staging_path.unwrap_or_else(|| s.layout().staging_path(&s.id));
+        own.stage_device = own.stack(s, &staging_path)?.ours.last().map(|mount| mount.device);
+        Ok(own)
+    }
+
+    /// Takes a path for a recorded place too: an orchestrator that asks for its removal vouches for it when no record is left.
+    pub fn also_at(&mut self, path: &Path, vouched: bool) {
+        if vouched {
+            self.places.push(path.to_owned());
+        }
+    }
+
+    /// The mounts at a path, told apart.
+    pub fn stack(&self, s: &Session<'_>, path: &Path) -> Result<Stack> {
+        let mounts = s.host().mounts_at(path).map_err(|error| s.fail(error))?;
+        let Some(top) = mounts.last().cloned() else { return Ok(Stack::default()) };
+        let node = self.node_root(s, path, &top);
+        let mut stack = Stack::default();
+        for mount in mounts {
+            if self.is_ours(s, path, &mount) || node.as_ref() == Some(&mount.root) {
+                stack.ours.push(mount);
+            } else if mount.id == top.id {
+                stack.foreign = Some(mount);
+            }
+        }
+        Ok(stack)
+    }
+
+    /// The root of a bind of this volume's device node, if that is what is seen at `path`.
+    fn node_root(&self, s: &Session<'_>, path: &Path, top: &Mount) -> Option<PathBuf> {
+        let Behind::Block(block) = self.behind else { return None };
+        let facts = s.host().stat(path).ok().flatten()?;
+        (facts.kind == FileKind::Block && facts.device == Some(block)).then(|| top.root.clone())
+    }
+
+    fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> bool {
+        let recorded = || self.places.iter().any(|place| place == path);
+        if self.stage_device == Some(mount.device) && !matches!(self.behind, Behind::Directory(_)) {
+            return true;
+        }
+        match self.behind {
+            Behind::Block(block) => shows_block(s.host(), mount, block),
+            Behind::Directory(file) => {
+                let same = || s.host().stat(path).ok().flatten().is_some_and(|facts| facts.file == file);
+                mount.device == file.device && (recorded() || same())
+            }
+            Behind::Tmpfs => mount.fs_type == "tmpfs" && recorded(),
+            Behind::Nothing => false,
+            Behind::Unknown => {
+                let makes = FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type);
+                recorded() && (makes || path.starts_with(s.layout().staging()))
+            }
+        }
+    }
+
+    /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there.
+    pub fn unmount_all(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
+        let mut done = Done::Already;
+        for _ in 0..MOST_STACKED {
+            let stack = self.stack(s, path)?;
+            let Some(top) = stack.top() else {
+                if let (Some(foreign), false) = (&stack.foreign, stack.ours.is_empty()) {
+                    return Err(s.refuse(
+                        crate::driver::Refusal::Foreign,
+                        format!("{} is mounted over it at {}", describe(foreign), path.display()),
+                        "take that mount away by hand first; csictl leaves alone what it did not make",
+                    ));
+                }
+                return Ok((done, stack.foreign));
+            };
+            let request = Unmount {
+                target: path.to_owned(),
+                trusted_root: trusted_root.to_owned(),
+                expect: top.device,
+                root: Some(top.root.clone()),
+            };
+            s.host().unmount(&request).map_err(|error| s.busy(error, top.device, Some(path)))?;
+            done = Done::Changed;
+        }
+        Err(s.refuse(
+            crate::driver::Refusal::Busy,
+            format!("{MOST_STACKED} mounts were taken away at {} and there are more", path.display()),
+            "find out who keeps mounting there",
+        ))
+    }
+}
+
+/// A mount in words.
+pub(super) fn describe(mount: &Mount) -> String {
+    format!("{} ({})", mount.source.display(), mount.fs_type)
+}
+
+/// The directory that is trusted above a staging path: no link is followed below it.
+pub(super) fn staging_root(s: &Session<'_>, staging_path: &Path) -> PathBuf {
+    let run = &s.layout().run;
+    if staging_path.starts_with(run) { run.clone() } else { PathBuf::from("/") }
+}

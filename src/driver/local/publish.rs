@@ -1,0 +1,254 @@
+//! publish (CSI 1.12, NodePublishVolume): the staged mount, or the device node, at one pod's path.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::driver::{Refusal, Result};
+use crate::host::{BindMount, FileKind};
+use crate::model::action::Outcome;
+use crate::model::observed::TargetKind;
+use crate::model::record::VolumeRecord;
+use crate::model::{Backing, BlockId, Done, Mount, PublishKind, PublishSpec};
+
+use super::own::{self, Own};
+use super::session::Session;
+use super::{LocalDriver, attach, guard};
+
+/// Options of the mount itself that a publish takes over from the stage.
+const PER_MOUNT: [&str; 8] =
+    ["noexec", "noatime", "nodiratime", "relatime", "strictatime", "nosymfollow", "nosuid", "nodev"];
+
+/// What is bound.
+struct Shown {
+    source: PathBuf,
+    /// As the bind verb wants it: the file system's device, or the node's number.
+    expect: BlockId,
+}
+
+pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Outcome> {
+    let mut s = driver.open(&publish.volume)?;
+    let mut record = s.existing()?;
+    attach::in_use(&s, &record)?;
+    fits(&s, &record, publish)?;
+    let own = Own::of(&s, Some(&record))?;
+    let stack = own.stack(&s, &publish.target)?;
+    if let Some(foreign) = &stack.foreign {
+        return Err(s.refuse(
+            Refusal::Foreign,
+            format!("{} is mounted at {}", own::describe(foreign), publish.target.display()),
+            "unmount it by hand, or publish at another path; csictl leaves alone what it did not make",
+        ));
+    }
+    if let Some(mount) = stack.top() {
+        same_publish(&s, publish, mount)?;
+        let mut run = s.run_or_new()?;
+        run.publishes.insert(publish.target.clone(), publish.clone());
+        s.put_run(run)?;
+        return Ok(unstack(&s, &own, publish)?.into());
+    }
+    alone(&s, &own, &record, publish)?;
+    let shown = shown(&s, &own, &record, publish)?;
+    let target = s.host().target(&publish.trusted_root, &publish.target).map_err(|error| s.fail(error))?;
+    if let Some((link, to)) = &target.symlink {
+        return Err(s.refuse(
+            Refusal::UnsafePath,
+            format!("{} is a symbolic link to {}", link.display(), to.display()),
+            "name the real path; csictl follows no link on the way to a target",
+        ));
+    }
+    right_kind(&s, publish, target.kind)?;
+    make_target(&mut s, &mut record, publish, target.kind == TargetKind::Absent)?;
+    // The intent comes first: a bind that a killed run leaves is then known to be ours.
+    let mut run = s.run_or_new()?;
+    run.publishes.insert(publish.target.clone(), publish.clone());
+    s.put_run(run)?;
+    let request = BindMount {
+        source: shown.source,
+        expect: shown.expect,
+        sub_path: publish.sub_path.clone(),
+        target: publish.target.clone(),
+        trusted_root: publish.trusted_root.clone(),
+        kind: publish.kind,
+        read_only: read_only(&record, publish),
+        propagation: publish.propagation,
+        options: record.spec.mount_options.iter().filter(|o| PER_MOUNT.contains(&o.as_str())).cloned().collect(),
+    };
+    s.host().bind(&request).map_err(|error| s.fail(error))?;
+    Ok(Done::Changed.into())
+}
+
+/// Whether writes through it are refused: the publish says so, or the access mode.
+fn read_only(record: &VolumeRecord, publish: &PublishSpec) -> bool {
+    publish.read_only || record.spec.access_mode.read_only()
+}
+
+fn fits(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec) -> Result<()> {
+    let raw = record.spec.is_raw();
+    if raw != (publish.kind == PublishKind::Device) {
+        let (is, asked) = if raw { ("raw block", "a directory") } else { ("a file system", "a device") };
+        return Err(s.refuse(
+            Refusal::Incompatible,
+            format!("it is {is}, asked is {asked} at {}", publish.target.display()),
+            "list a block volume under devices, any other under mounts",
+        ));
+    }
+    if raw && read_only(record, publish) && matches!(record.spec.backing, Backing::Device(_)) {
+        return Err(s.refuse(
+            Refusal::Unsupported,
+            "a bound node of an existing device cannot refuse writes",
+            "publish it read-write, or set the device itself read-only (blockdev --setro) and say read_only = false",
+        ));
+    }
+    Ok(())
+}
+
+/// What is at the target already has to be what is asked (CSI 1.12: same target, other arguments is ALREADY_EXISTS).
+fn same_publish(s: &Session<'_>, publish: &PublishSpec, mount: &Mount) -> Result<()> {
+    let recorded = s.run.present().and_then(|run| run.publishes.get(&publish.target));
+    let same = |is: &PublishSpec| {
+        is.kind == publish.kind
+            && is.sub_path == publish.sub_path
+            && is.read_only == publish.read_only
+            && is.propagation == publish.propagation
+    };
+    let differs = match recorded {
+        Some(is) => !same(is),
+        None => publish.kind == PublishKind::Mount && mount.read_only() != publish.read_only,
+    };
+    let lost_read_only = publish.kind == PublishKind::Mount && publish.read_only && !mount.read_only();
+    if differs || lost_read_only {
+        return Err(s.refuse(
+            Refusal::Exists,
+            format!(
+                "{} shows it already with other arguments (read_only, sub_path or propagation)",
+                publish.target.display()
+            ),
+            "unpublish it there first",
+        ));
+    }
+    Ok(())
+}
+
+/// Takes away what lies on each other at the target, so that one mount is left.
+fn unstack(s: &Session<'_>, own: &Own, publish: &PublishSpec) -> Result<Done> {
+    let mut done = Done::Already;
+    loop {
+        let stack = own.stack(s, &publish.target)?;
+        let Some(top) = stack.top().filter(|_| stack.ours.len() > 1) else { return Ok(done) };
+        let request = crate::host::Unmount {
+            target: publish.target.clone(),
+            trusted_root: publish.trusted_root.clone(),
+            expect: top.device,
+            root: Some(top.root.clone()),
+        };
+        s.host().unmount(&request).map_err(|error| s.busy(error, top.device, Some(&publish.target)))?;
+        done = Done::Changed;
+    }
+}
+
+/// One publish only, unless the access mode allows many.
+fn alone(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpec) -> Result<()> {
+    if record.spec.access_mode.allows_many() {
+        return Ok(());
+    }
+    let Some(run) = s.run.present() else { return Ok(()) };
+    for (target, other) in &run.publishes {
+        if *target != publish.target && !own.stack(s, target)?.ours.is_empty() {
+            return Err(s.refuse(
+                Refusal::Incompatible,
+                format!(
+                    "access mode {} allows one publish, and pod {} has it at {}",
+                    record.spec.access_mode,
+                    other.pod,
+                    target.display()
+                ),
+                "unpublish it there first, or use access_mode = \"single-node-multi-writer\"",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is to be bound: never a plain directory where a mount should be.
+fn shown(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpec) -> Result<Shown> {
+    let not_ready = |message: String| s.refuse(Refusal::NotReady, message, "stage it first: csictl apply its manifest");
+    match (&record.spec.backing, publish.kind) {
+        (Backing::Image(_), PublishKind::Device) => {
+            let device =
+                own::loop_of(s, record)?.ok_or_else(|| not_ready("it is attached to no loop device".to_owned()))?;
+            if device.read_only != read_only(record, publish) {
+                return Err(s.refuse(
+                    Refusal::Incompatible,
+                    format!("{} was attached for other access than asked", device.node().display()),
+                    "all publishes of a block volume are read-only, or all read-write: unpublish and detach it first",
+                ));
+            }
+            Ok(Shown { source: device.node(), expect: device.block })
+        }
+        (Backing::Device(backing), PublishKind::Device) => {
+            let device = guard::device(s, backing)?;
+            Ok(Shown { source: backing.path.clone(), expect: device.block })
+        }
+        _ => {
+            let path = s.run.present().and_then(|run| run.staging_path.clone());
+            let path = path.unwrap_or_else(|| s.layout().staging_path(&s.id));
+            let stack = own.stack(s, &path)?;
+            let mount = stack.top().ok_or_else(|| not_ready(format!("it is not staged at {}", path.display())))?;
+            Ok(Shown { source: path.clone(), expect: mount.device })
+        }
+    }
+}
+
+fn right_kind(s: &Session<'_>, publish: &PublishSpec, is: TargetKind) -> Result<()> {
+    let fits = match is {
+        TargetKind::Absent => true,
+        TargetKind::Directory => publish.kind == PublishKind::Mount,
+        TargetKind::File => publish.kind == PublishKind::Device,
+        TargetKind::Other => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let (is, needed) = match (is, publish.kind) {
+        (TargetKind::Directory, _) => ("a directory", "a file for a device"),
+        (TargetKind::File, _) => ("a file", "a directory for a mount"),
+        (_, PublishKind::Mount) => ("neither file nor directory", "a directory for a mount"),
+        (_, PublishKind::Device) => ("neither file nor directory", "a file for a device"),
+    };
+    Err(s.refuse(
+        Refusal::Incompatible,
+        format!("{} is {is}; needed is {needed}", publish.target.display()),
+        "remove it, or publish at another path",
+    ))
+}
+
+/// Makes the target where it is missing, and remembers before what will be csictl's to remove.
+fn make_target(s: &mut Session<'_>, record: &mut VolumeRecord, publish: &PublishSpec, absent: bool) -> Result<()> {
+    if !absent {
+        return Ok(());
+    }
+    let missing = missing_paths(s, &publish.target, publish.kind)?;
+    let before = record.made_targets.len();
+    record.made_targets.extend(missing);
+    if record.made_targets.len() != before {
+        s.put_record(record.clone(), true)?;
+    }
+    if s.host().stat(&publish.trusted_root).map_err(|error| s.fail(error))?.is_none() {
+        s.host().make_dir(&publish.trusted_root, 0o755).map_err(|error| s.fail(error))?;
+    }
+    s.host().make_target(&publish.trusted_root, &publish.target, publish.kind).map_err(|error| s.fail(error)).map(drop)
+}
+
+/// The target and its parents that are not there, as what they will be.
+fn missing_paths(s: &Session<'_>, target: &Path, kind: PublishKind) -> Result<BTreeMap<PathBuf, PublishKind>> {
+    let mut missing = BTreeMap::new();
+    for path in target.ancestors() {
+        let facts = s.host().stat(path).map_err(|error| s.fail(error))?;
+        if facts.is_some_and(|facts| facts.kind != FileKind::Link) {
+            break;
+        }
+        let kind = if path == target { kind } else { PublishKind::Mount };
+        missing.insert(path.to_owned(), kind);
+    }
+    Ok(missing)
+}

@@ -1,0 +1,107 @@
+//! A record that is no record any more is made anew from the image's own word. Such a record counts as protected and formatted
+//! until its manifest is applied again; the damaged one is set aside, not removed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::driver::Result;
+use crate::model::observed::ObservedImage;
+use crate::model::record::{FormatMark, ImageIdentity, Recorded, VolumeRecord};
+use crate::model::{
+    AccessMode, Allocate, Backing, CapacityRange, FsSpec, ImageBacking, Layout, Ownership, Reclaim, VolumeId,
+    VolumeMode, VolumeSpec,
+};
+use crate::state::record::salvage_pool_path;
+
+use super::now;
+use super::session::{Session, state_error};
+
+/// Rebuilds the record if an image is found that says it is this volume; answers whether it did.
+pub(super) fn rebuild(s: &mut Session<'_>) -> Result<bool> {
+    rebuild_near(s, None)
+}
+
+/// The same, looking also where the spec at hand puts the image.
+pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> Result<bool> {
+    let path = s.layout().volume_record(&s.id);
+    let bytes = s.host().read_small(&path).map_err(|error| s.fail(error))?.unwrap_or_default();
+    let mut pools: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
+    pools.extend(salvage_pool_path(&bytes));
+    pools.push(s.layout().default_pool());
+    for pool in pools {
+        let image = s.host().image(&pool.join(format!("{}.img", s.id))).map_err(|error| s.fail(error))?;
+        let Some(record) = image.and_then(|image| from_image(s.layout(), &s.id, pool, &image)) else { continue };
+        s.store().set_volume_aside(&s.id).map_err(|error| state_error(&s.object(), error))?;
+        s.put_record(record, true)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// What an image's own word amounts to as a record; `None` when it is not that volume's.
+pub(super) fn from_image(
+    layout: &Layout,
+    id: &VolumeId,
+    pool_path: PathBuf,
+    image: &ObservedImage,
+) -> Option<VolumeRecord> {
+    let identity = image.identity.as_ref().filter(|identity| identity.id == id.as_str() && !identity.snapshot)?;
+    Some(VolumeRecord {
+        spec: spec_of(layout, id, pool_path, image, identity),
+        fs_uuid: identity.fs_uuid,
+        format: if identity.fs_type.is_some() { FormatMark::Done } else { FormatMark::None },
+        image: Some(image.file),
+        attach_mark: identity.fs_type.is_none(),
+        made_directory: false,
+        made_targets: BTreeMap::new(),
+        // Nobody knows what was applied: it is not applied again.
+        applied_ownership: Ownership::default(),
+        released: false,
+        rebuilt: true,
+        created_at: now(),
+    })
+}
+
+fn spec_of(
+    layout: &Layout,
+    id: &VolumeId,
+    pool_path: PathBuf,
+    image: &ObservedImage,
+    identity: &ImageIdentity,
+) -> VolumeSpec {
+    let full = image.allocated >= image.size;
+    let name = pool_path.file_name().and_then(|name| name.to_str()?.parse().ok());
+    let pool = match name {
+        Some(name) if pool_path != layout.default_pool() => name,
+        _ => Layout::default_pool_name(),
+    };
+    VolumeSpec {
+        id: id.clone(),
+        owner: identity.owner.clone(),
+        name: id.short().to_owned(),
+        description: None,
+        volume_mode: if identity.fs_type.is_some() { VolumeMode::Filesystem } else { VolumeMode::Block },
+        capacity: Some(CapacityRange { required: image.size, limit: None }),
+        access_mode: AccessMode::default(),
+        backing: Backing::Image(ImageBacking {
+            pool,
+            pool_path,
+            allocate: if full { Allocate::Full } else { Allocate::Sparse },
+            direct_io: true,
+            sector_size: identity.sector_size,
+        }),
+        fs: identity.fs_type.map(FsSpec::plain),
+        fs_type_given: false,
+        mount_options: Vec::new(),
+        source: None,
+        reclaim: Reclaim::Retain,
+        prevent_destroy: identity.protected,
+        ownership: Ownership::default(),
+        fs_group: None,
+    }
+}
+
+/// Whether a record has to be rebuilt before anything is built up on it.
+pub(super) fn is_lost(record: &Recorded<VolumeRecord>) -> bool {
+    matches!(record, Recorded::Corrupt { .. })
+}

@@ -1,0 +1,301 @@
+//! One verb at work on one volume: its lock is held, its records are read, and every error names it.
+
+use std::path::Path;
+
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{ErrorKind, Host, HostError, LockMode};
+use crate::model::observed::HostFacts;
+use crate::model::record::{Recorded, RunRecord, VolumeRecord};
+use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId};
+use crate::state::{Reader, StateError, Store, VolumeLock};
+
+use super::LocalDriver;
+
+/// A locked volume with what is recorded of it.
+pub(super) struct Session<'a> {
+    pub driver: &'a LocalDriver,
+    pub id: VolumeId,
+    pub lock: VolumeLock,
+    pub record: Recorded<VolumeRecord>,
+    pub run: Recorded<RunRecord>,
+}
+
+impl LocalDriver {
+    pub(super) fn facts(&self, object: &ObjectRef) -> Result<&HostFacts> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(facts);
+        }
+        let facts = self.host.facts().map_err(|error| DriverError::host(object.clone(), error))?;
+        Ok(self.facts.get_or_init(|| facts))
+    }
+
+    /// Makes and checks the directories of records, once a process.
+    pub(super) fn prepare(&self, object: &ObjectRef) -> Result<()> {
+        if self.prepared.get().is_none() {
+            self.store().prepare().map_err(|error| state_error(object, error))?;
+            let _ = self.prepared.set(());
+        }
+        Ok(())
+    }
+
+    pub(super) fn store(&self) -> Store<'_> {
+        Store::new(self.host(), &self.layout)
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader::new(self.host(), &self.layout)
+    }
+
+    /// Locks a volume and reads its records.
+    pub(super) fn open(&self, id: &VolumeId) -> Result<Session<'_>> {
+        self.open_as(id, LockMode::Exclusive)
+    }
+
+    pub(super) fn open_as(&self, id: &VolumeId, mode: LockMode) -> Result<Session<'_>> {
+        let object = ObjectRef::Volume(id.clone());
+        self.prepare(&object)?;
+        let boot = self.facts(&object)?.boot_id.clone();
+        let lock = VolumeLock::volume(self.host(), &self.layout, id, mode, self.lock_timeout)
+            .map_err(|error| state_error(&object, error))?;
+        let record = self.reader().volume(id);
+        let run = self.reader().run(id, &boot);
+        Ok(Session { driver: self, id: id.clone(), lock, record, run })
+    }
+}
+
+/// A state error in the driver's words.
+pub(super) fn state_error(object: &ObjectRef, error: StateError) -> DriverError {
+    match error {
+        StateError::Host(error) => DriverError::host(object.clone(), error),
+        StateError::LockHeld(_) => DriverError::LockHeld { object: object.clone() },
+        StateError::Insecure { ref path, .. } => {
+            let help = format!("make it root's alone: chown root:root {0} && chmod 0700 {0}", path.display());
+            DriverError::refused(Refusal::UnsafePath, object.clone(), error.to_string(), help)
+        }
+        StateError::Document(message) => {
+            DriverError::refused(Refusal::Incompatible, object.clone(), message, "see what csictl status says")
+        }
+    }
+}
+
+impl<'a> Session<'a> {
+    pub fn host(&self) -> &'a dyn Host {
+        self.driver.host()
+    }
+
+    pub fn layout(&self) -> &'a Layout {
+        &self.driver.layout
+    }
+
+    pub fn store(&self) -> Store<'a> {
+        self.driver.store()
+    }
+
+    pub fn facts(&self) -> Result<&'a HostFacts> {
+        self.driver.facts(&self.object())
+    }
+
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::Volume(self.id.clone())
+    }
+
+    pub fn refuse(&self, refusal: Refusal, message: impl Into<String>, help: impl Into<String>) -> DriverError {
+        DriverError::refused(refusal, self.object(), message, help)
+    }
+
+    pub fn unapproved(&self, loss: Loss, message: impl Into<String>) -> DriverError {
+        DriverError::unapproved(self.object(), loss, message)
+    }
+
+    /// A host's failure, as the refusal it amounts to where it is one.
+    pub fn fail(&self, error: HostError) -> DriverError {
+        host_failure(&self.object(), error)
+    }
+
+    /// Refuses to change a volume whose mounts another, living mount namespace holds: they cannot be seen from here.
+    pub fn same_namespace(&self) -> Result<()> {
+        let Recorded::Present(run) = &self.run else { return Ok(()) };
+        let ours = self.facts()?.mount_namespace;
+        let in_use = run.staging_path.is_some() || !run.publishes.is_empty();
+        if in_use && run.mount_namespace != ours {
+            let lives = self.host().namespace_lives(run.mount_namespace).map_err(|error| self.fail(error))?;
+            if lives {
+                return Err(self.refuse(
+                    Refusal::OtherNamespace,
+                    format!(
+                        "it was staged in mount namespace {}, which still lives; this one is {ours}, and its mounts cannot be seen from here",
+                        run.mount_namespace
+                    ),
+                    "run csictl in that namespace (nsenter -m), or end the processes that live in it",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The record, for a verb that builds up: none of a newer csictl, a corrupt one rebuilt, a missing one an error.
+    pub fn existing(&mut self) -> Result<VolumeRecord> {
+        self.same_namespace()?;
+        if let Recorded::Newer { version } = self.run {
+            return Err(self.newer(version));
+        }
+        if let Recorded::Corrupt { .. } = self.record {
+            super::rebuild::rebuild(self)?;
+        }
+        match &self.record {
+            Recorded::Present(record) => Ok(record.clone()),
+            Recorded::Newer { version } => Err(self.newer(*version)),
+            Recorded::Unknown { cause } => Err(self.unreadable(cause)),
+            Recorded::Absent | Recorded::Corrupt { .. } => Err(self.refuse(
+                Refusal::NotFound,
+                format!("no volume {} is recorded in {}", self.id, self.layout().volumes().display()),
+                "create it first: csictl apply its manifest",
+            )),
+        }
+    }
+
+    /// The record, for a verb that takes down: such a verb works without one.
+    pub fn known(&mut self) -> Result<Option<VolumeRecord>> {
+        self.same_namespace()?;
+        if let Recorded::Corrupt { .. } = self.record {
+            // Failing to rebuild must not keep anybody from taking down.
+            let _ = super::rebuild::rebuild(self);
+        }
+        Ok(self.record.present().cloned())
+    }
+
+    pub fn newer(&self, version: u32) -> DriverError {
+        self.refuse(
+            Refusal::NewerRecord,
+            format!(
+                "its record {} has version {version}, written by a newer csictl",
+                self.layout().volume_record(&self.id).display()
+            ),
+            "use that csictl; this one can only unpublish and unstage it",
+        )
+    }
+
+    pub fn unreadable(&self, cause: &str) -> DriverError {
+        let path = self.layout().volume_record(&self.id);
+        self.fail(HostError::new(ErrorKind::Other, "read record", path, cause))
+    }
+
+    pub fn owned_by(&self, record: &VolumeRecord, owner: &Owner) -> Result<()> {
+        if record.spec.owner == *owner {
+            return Ok(());
+        }
+        Err(self.refuse(
+            Refusal::Foreign,
+            format!("volume {} belongs to {}, not to {owner}", self.id, record.spec.owner),
+            "leave it to its owner, or choose another name",
+        ))
+    }
+
+    /// The boot-scoped record, or a new one for this boot and namespace.
+    pub fn run_or_new(&self) -> Result<RunRecord> {
+        let facts = self.facts()?;
+        let mut run = match &self.run {
+            Recorded::Present(run) => run.clone(),
+            _ => RunRecord {
+                id: self.id.clone(),
+                boot_id: facts.boot_id.clone(),
+                mount_namespace: facts.mount_namespace,
+                staging_path: None,
+                stage_options: Vec::new(),
+                loop_index: None,
+                publishes: std::collections::BTreeMap::new(),
+            },
+        };
+        // A namespace that is gone has taken its mounts with it.
+        if run.mount_namespace != facts.mount_namespace {
+            run.mount_namespace = facts.mount_namespace;
+            run.staging_path = None;
+            run.stage_options.clear();
+            run.publishes.clear();
+        }
+        Ok(run)
+    }
+
+    /// Writes the boot-scoped record, or removes it when it says nothing any more.
+    pub fn put_run(&mut self, run: RunRecord) -> Result<()> {
+        if self.run.present() == Some(&run) {
+            return Ok(());
+        }
+        if matches!(self.run, Recorded::Newer { .. }) {
+            return Ok(());
+        }
+        let empty = run.staging_path.is_none() && run.publishes.is_empty() && run.loop_index.is_none();
+        if empty {
+            self.store().remove_run(&self.id).map_err(|error| self.fail(error))?;
+            self.run = Recorded::Absent;
+        } else {
+            self.store().put_run(&run).map_err(|error| self.fail(error))?;
+            self.run = Recorded::Present(run);
+        }
+        Ok(())
+    }
+
+    /// Writes the durable record.
+    pub fn put_record(&mut self, record: VolumeRecord, durable: bool) -> Result<()> {
+        if self.record.present() != Some(&record) {
+            self.store().put_volume(&record, durable).map_err(|error| self.fail(error))?;
+            self.record = Recorded::Present(record);
+        }
+        Ok(())
+    }
+
+    pub fn hint(&self) -> Option<u32> {
+        self.run.present().and_then(|run| run.loop_index)
+    }
+
+    /// An error for something busy that names who keeps it so.
+    pub fn busy(&self, error: HostError, device: BlockId, target: Option<&Path>) -> DriverError {
+        if error.kind != ErrorKind::Busy {
+            return self.fail(error);
+        }
+        let holders = self.host().holders(device, target).unwrap_or_default();
+        let who: Vec<String> = holders
+            .iter()
+            .map(|holder| {
+                let what = holder.what.join(", ");
+                format!("{} (pid {}, mount namespace {}): {what}", holder.command, holder.pid, holder.mount_namespace)
+            })
+            .collect();
+        let who = if who.is_empty() { "no process of this machine was found".to_owned() } else { who.join("; ") };
+        let place = target.map_or_else(|| error.object.display().to_string(), |target| target.display().to_string());
+        self.refuse(
+            Refusal::Busy,
+            format!("{place} is in use; held by {who}"),
+            format!("end them and try again; csictl who {place} shows them"),
+        )
+    }
+}
+
+/// A host's failure, as the refusal it amounts to where it is one.
+pub(super) fn host_failure(object: &ObjectRef, error: HostError) -> DriverError {
+    let (refusal, help) = match error.kind {
+        ErrorKind::NoSpace => {
+            (Refusal::NoSpace, "free space there, or choose a smaller capacity or allocate = \"sparse\"")
+        }
+        ErrorKind::Foreign => {
+            (Refusal::Foreign, "csictl leaves alone what it did not make: take it away by hand, or use another path")
+        }
+        ErrorKind::UnsafePath => (Refusal::UnsafePath, "remove the link, or name the real path"),
+        ErrorKind::NotBlank => {
+            (Refusal::NotBlank, "csictl formats only what is proven blank: look at it with blkid -p and wipefs")
+        }
+        ErrorKind::LockHeld => return DriverError::LockHeld { object: object.clone() },
+        _ => return DriverError::host(object.clone(), error),
+    };
+    DriverError::refused(refusal, object.clone(), error.to_string(), help)
+}
+
+/// The same failure with a next step.
+pub(super) fn with_help(error: DriverError, next: impl Into<String>) -> DriverError {
+    match error {
+        DriverError::Host { object, error, help: None, undo } => {
+            DriverError::Host { object, error, help: Some(next.into()), undo }
+        }
+        other => other,
+    }
+}

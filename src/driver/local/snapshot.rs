@@ -1,0 +1,188 @@
+//! snapshot and delete-snapshot (CSI 1.12, CreateSnapshot and DeleteSnapshot): a copy of an image's bytes at one moment, which says who it is as an image does.
+
+use std::path::PathBuf;
+
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{CopyRequest, HostError, Place};
+use crate::model::action::{DeleteSnapshotRequest, Outcome};
+use crate::model::observed::ObservedImage;
+use crate::model::record::{ImageIdentity, Recorded, SnapshotRecord};
+use crate::model::{Approval, Done, Loss, ObjectRef, Owner, SnapshotId, SnapshotSpec};
+use crate::state::VolumeLock;
+
+use super::session::{host_failure, state_error};
+use super::{LocalDriver, now};
+
+pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outcome> {
+    let object = ObjectRef::Snapshot(spec.id.clone());
+    let fail = |error: HostError| host_failure(&object, error);
+    // The volume is locked first, everywhere: two verbs on one pair cannot wait for each other.
+    let refuse = |refusal, message: String, help: &str| {
+        Err(DriverError::refused(refusal, object.clone(), message, help.to_owned()))
+    };
+    driver.prepare(&object)?;
+    if let Some(done) = there_already(driver, spec, &object)? {
+        return Ok(done.into());
+    }
+    let origin = driver.volume_origin(&spec.volume)?;
+    let lock = lock(driver, &spec.id)?;
+    if let Some(done) = there_already(driver, spec, &object)? {
+        return Ok(done.into());
+    }
+    if matches!(driver.reader().snapshot(&spec.id), Recorded::Corrupt { .. }) {
+        driver.store().set_snapshot_aside(&spec.id).map_err(|error| state_error(&object, error))?;
+    }
+    let pool = origin.path.parent().map(PathBuf::from).unwrap_or_default();
+    let (path, part) = (pool.join(format!("{}.snap", spec.id)), pool.join(format!(".{}.snap.part", spec.id)));
+    let mut notes = Vec::new();
+    let host = driver.host();
+    let file = host.image(&path).map_err(fail)?;
+    if let Some(file) = &file
+        && !is_snapshot_of(file.identity.as_ref(), &spec.id, &spec.owner)
+    {
+        return refuse(
+            Refusal::Foreign,
+            format!("{} is there already and does not say that it is snapshot {}", path.display(), spec.id),
+            "move it away, or choose another name",
+        );
+    }
+    let size = file.as_ref().map_or(origin.size, |file| file.size);
+    let fs_uuid = file.as_ref().map_or(origin.fs_uuid, |file| file.identity.as_ref().and_then(|i| i.fs_uuid));
+    if file.is_none() {
+        let request = CopyRequest {
+            from: origin.path.clone(),
+            from_file: origin.file,
+            to_part: part.clone(),
+            size: origin.size,
+            full: false,
+            reflink: true,
+        };
+        origin.copy(driver, &lock, &request, &mut notes)?;
+        let identity = ImageIdentity {
+            id: spec.id.to_string(),
+            owner: spec.owner.clone(),
+            snapshot: true,
+            fs_type: origin.fs_type,
+            fs_uuid: origin.fs_uuid,
+            sector_size: origin.sector_size,
+            protected: false,
+        };
+        host.set_identity(&part, &identity).map_err(fail)?;
+        host.place_image(&part, &path, Place::New).map_err(fail)?;
+    }
+    let record = SnapshotRecord {
+        id: spec.id.clone(),
+        owner: spec.owner.clone(),
+        name: spec.name.clone(),
+        volume: spec.volume.clone(),
+        path,
+        size,
+        fs_type: origin.fs_type,
+        fs_uuid,
+        sector_size: origin.sector_size,
+        ready: true,
+        created_at: now(),
+    };
+    driver.store().put_snapshot(&record).map_err(fail)?;
+    Ok(Outcome { done: Done::Changed, notes })
+}
+
+fn lock(driver: &LocalDriver, id: &SnapshotId) -> Result<VolumeLock> {
+    VolumeLock::snapshot(driver.host(), driver.layout(), id, driver.lock_timeout)
+        .map_err(|error| state_error(&ObjectRef::Snapshot(id.clone()), error))
+}
+
+/// Whether the snapshot was taken before; an error when its name was used for something else.
+fn there_already(driver: &LocalDriver, spec: &SnapshotSpec, object: &ObjectRef) -> Result<Option<Done>> {
+    let refuse = |refusal, message: String, help: &str| {
+        Err(DriverError::refused(refusal, object.clone(), message, help.to_owned()))
+    };
+    match driver.reader().snapshot(&spec.id) {
+        Recorded::Absent | Recorded::Corrupt { .. } => Ok(None),
+        Recorded::Newer { version } => refuse(
+            Refusal::NewerRecord,
+            format!("its record has version {version}, written by a newer csictl"),
+            "use that csictl",
+        ),
+        Recorded::Unknown { cause } => Err(DriverError::host(
+            object.clone(),
+            HostError::new(
+                crate::host::ErrorKind::Other,
+                "read record",
+                driver.layout().snapshot_record(&spec.id),
+                cause,
+            ),
+        )),
+        Recorded::Present(record) if record.owner != spec.owner => refuse(
+            Refusal::Foreign,
+            format!("it belongs to {}, not to {}", record.owner, spec.owner),
+            "choose another name",
+        ),
+        Recorded::Present(record) if record.volume != spec.volume => refuse(
+            Refusal::Exists,
+            format!("it exists already, as a snapshot of {}", record.volume),
+            "choose another name",
+        ),
+        Recorded::Present(record) => match file_of(driver, &record)? {
+            Some(_) => Ok(Some(Done::Already)),
+            None => refuse(
+                Refusal::WrongIdentity,
+                format!("its file {} is gone", record.path.display()),
+                "bring it back, or delete the snapshot and take another",
+            ),
+        },
+    }
+}
+
+fn is_snapshot_of(identity: Option<&ImageIdentity>, id: &SnapshotId, owner: &Owner) -> bool {
+    identity.is_some_and(|identity| identity.snapshot && identity.id == id.as_str() && identity.owner == *owner)
+}
+
+/// A snapshot's file, if its name and its own word both say that it is this one; the record's path alone is not believed.
+pub(super) fn file_of(driver: &LocalDriver, record: &SnapshotRecord) -> Result<Option<ObservedImage>> {
+    let object = ObjectRef::Snapshot(record.id.clone());
+    let image = driver.host().image(&record.path).map_err(|error| host_failure(&object, error))?;
+    let Some(image) = image else { return Ok(None) };
+    let named = record.path.file_name().is_some_and(|name| name == format!("{}.snap", record.id).as_str());
+    if named && is_snapshot_of(image.identity.as_ref(), &record.id, &record.owner) {
+        return Ok(Some(image));
+    }
+    Err(DriverError::refused(
+        Refusal::WrongIdentity,
+        object,
+        format!("{} does not say that it is snapshot {}", record.path.display(), record.id),
+        "look at it (getfattr -n trusted.csictl); it is neither used nor removed",
+    ))
+}
+
+pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequest) -> Result<Outcome> {
+    let object = ObjectRef::Snapshot(request.id.clone());
+    driver.prepare(&object)?;
+    let fail = |error: HostError| host_failure(&object, error);
+    let _lock = lock(driver, &request.id)?;
+    let record = match driver.reader().snapshot(&request.id) {
+        Recorded::Absent => return Ok(Done::Already.into()),
+        Recorded::Present(record) => record,
+        Recorded::Newer { version } => {
+            let message = format!("its record has version {version}, written by a newer csictl");
+            return Err(DriverError::refused(Refusal::NewerRecord, object, message, "use that csictl"));
+        }
+        Recorded::Corrupt { cause } | Recorded::Unknown { cause } => {
+            return Err(DriverError::refused(
+                Refusal::Protected,
+                object,
+                format!("its record can't be used ({cause}), so nobody knows which file to remove"),
+                "apply its manifest first: that adopts the file",
+            ));
+        }
+    };
+    let approved = Approval { object: object.clone(), loss: Loss::Delete };
+    if request.approval.as_ref() != Some(&approved) {
+        return Err(DriverError::unapproved(object, Loss::Delete, "its data would be lost (delete)"));
+    }
+    if let Some(image) = file_of(driver, &record)? {
+        driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?;
+    }
+    driver.store().remove_snapshot(&request.id).map_err(fail)?;
+    Ok(Done::Changed.into())
+}

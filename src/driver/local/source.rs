@@ -1,0 +1,217 @@
+//! What a volume is copied from: another volume's image or a snapshot, locked, proven to be what it says, and frozen for the
+//! copy where somebody may be writing to it.
+
+use std::path::PathBuf;
+
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{CopyMethod, CopyRequest, ErrorKind, HostError, LockMode};
+use crate::model::record::Recorded;
+use crate::model::{Capacity, FileId, FsType, FsUuid, ObjectRef, SectorSize, SnapshotId, Source, VolumeId};
+use crate::state::VolumeLock;
+
+use super::own::{self, Own};
+use super::session::{Session, host_failure, state_error, with_help};
+use super::{LocalDriver, guard};
+
+/// Something to copy from, locked while this lives.
+pub(super) struct Origin<'a> {
+    pub object: ObjectRef,
+    pub path: PathBuf,
+    pub file: FileId,
+    pub size: Capacity,
+    pub fs_type: Option<FsType>,
+    pub fs_uuid: Option<FsUuid>,
+    pub sector_size: SectorSize,
+    /// Where it is mounted writable, and through which device.
+    freeze: Option<(PathBuf, PathBuf)>,
+    /// The loop device through which it is used raw.
+    raw_node: Option<PathBuf>,
+    _lock: OriginLock<'a>,
+}
+
+/// Only held, never looked at.
+#[expect(dead_code, reason = "the guards inside keep the origin locked")]
+enum OriginLock<'a> {
+    Volume(Box<Session<'a>>),
+    Snapshot(VolumeLock),
+}
+
+impl LocalDriver {
+    pub(super) fn origin(&self, source: &Source) -> Result<Origin<'_>> {
+        match source {
+            Source::Volume(id) => self.volume_origin(id),
+            Source::Snapshot(id) => self.snapshot_origin(id),
+        }
+    }
+
+    /// The image of a volume. Many may copy it at a time, but only one may freeze it.
+    pub(super) fn volume_origin(&self, id: &VolumeId) -> Result<Origin<'_>> {
+        let origin = self.locked_volume_origin(id, LockMode::Shared)?;
+        if origin.freeze.is_none() {
+            return Ok(origin);
+        }
+        drop(origin);
+        self.locked_volume_origin(id, LockMode::Exclusive)
+    }
+
+    fn locked_volume_origin(&self, id: &VolumeId, mode: LockMode) -> Result<Origin<'_>> {
+        let mut s = self.open_as(id, mode)?;
+        s.same_namespace()?;
+        if matches!(s.record, Recorded::Corrupt { .. }) && mode == LockMode::Shared {
+            drop(s);
+            return self.locked_volume_origin(id, LockMode::Exclusive);
+        }
+        let record = s.existing()?;
+        let Some(backing) = record.spec.backing.as_image() else {
+            return Err(s.refuse(
+                Refusal::Unsupported,
+                format!("volume {id} is a {}: only images can be copied", record.spec.backing.kind()),
+                "copy its files with a tool for files",
+            ));
+        };
+        let image = guard::image(&s, &record, backing)?;
+        let device = own::loop_of(&s, &record)?;
+        let mut freeze = None;
+        let mut raw_node = None;
+        if let Some(device) = &device {
+            if record.spec.is_raw() {
+                raw_node = Some(device.node());
+            } else {
+                freeze = self.writable_stage(&s, &record)?.map(|mount_point| (mount_point, device.node()));
+            }
+        }
+        let identity = image.identity.as_ref();
+        Ok(Origin {
+            object: s.object(),
+            path: image.path.clone(),
+            file: image.file,
+            size: image.size,
+            fs_type: identity.and_then(|identity| identity.fs_type),
+            fs_uuid: identity.and_then(|identity| identity.fs_uuid),
+            sector_size: identity.map_or(backing.sector_size, |identity| identity.sector_size),
+            freeze,
+            raw_node,
+            _lock: OriginLock::Volume(Box::new(s)),
+        })
+    }
+
+    /// Where the volume is mounted so that somebody may write, if it is; refused when freezing it would freeze csictl itself.
+    fn writable_stage(&self, s: &Session<'_>, record: &crate::model::record::VolumeRecord) -> Result<Option<PathBuf>> {
+        let own = Own::of(s, Some(record))?;
+        let mut places: Vec<PathBuf> = Vec::new();
+        if let Some(run) = s.run.present() {
+            places.extend(run.staging_path.clone());
+            places.extend(run.publishes.keys().cloned());
+        }
+        places.push(s.layout().staging_path(&s.id));
+        for place in places {
+            let stack = own.stack(s, &place)?;
+            let Some(mount) = stack.top() else { continue };
+            // A read-only bind may show a file system that is written through another one.
+            if mount.super_read_only() {
+                return Ok(None);
+            }
+            let pool = record.spec.backing.as_image().map(|image| image.pool_path.clone());
+            for kept in [Some(s.layout().state.clone()), Some(s.layout().run.clone()), pool].into_iter().flatten() {
+                let facts = s.host().stat(&kept).map_err(|error| s.fail(error))?;
+                if facts.is_some_and(|facts| facts.file.device == mount.device) {
+                    return Err(s.refuse(
+                        Refusal::Unsupported,
+                        format!("freezing it would freeze {} too, which lies on it", kept.display()),
+                        "keep the state directory and pools off the volumes themselves, or unstage it first",
+                    ));
+                }
+            }
+            return Ok(Some(place));
+        }
+        Ok(None)
+    }
+
+    fn snapshot_origin(&self, id: &SnapshotId) -> Result<Origin<'_>> {
+        let object = ObjectRef::Snapshot(id.clone());
+        self.prepare(&object)?;
+        let lock = VolumeLock::snapshot(self.host(), &self.layout, id, self.lock_timeout)
+            .map_err(|error| state_error(&object, error))?;
+        let refuse = |refusal, message: String, help: &str| {
+            Err(DriverError::refused(refusal, object.clone(), message, help.to_owned()))
+        };
+        let record = match self.reader().snapshot(id) {
+            Recorded::Present(record) if record.ready => record,
+            Recorded::Newer { version } => {
+                let message = format!("its record has version {version}, written by a newer csictl");
+                return refuse(Refusal::NewerRecord, message, "use that csictl");
+            }
+            Recorded::Unknown { cause } | Recorded::Corrupt { cause } => {
+                let message = format!("its record can't be used: {cause}");
+                return refuse(
+                    Refusal::NotReady,
+                    message,
+                    "take the snapshot again (its manifest's apply adopts the file)",
+                );
+            }
+            Recorded::Present(_) | Recorded::Absent => {
+                return refuse(Refusal::NotFound, format!("no snapshot {id} is recorded"), "take it first");
+            }
+        };
+        let image = super::snapshot::file_of(self, &record)?;
+        let Some(image) = image else {
+            let message = format!("its file {} is gone", record.path.display());
+            return refuse(Refusal::WrongIdentity, message, "bring the file back, or delete the snapshot");
+        };
+        let identity = image.identity.as_ref();
+        Ok(Origin {
+            object: object.clone(),
+            path: image.path.clone(),
+            file: image.file,
+            size: image.size,
+            fs_type: identity.and_then(|identity| identity.fs_type),
+            fs_uuid: identity.and_then(|identity| identity.fs_uuid),
+            sector_size: identity.map_or(record.sector_size, |identity| identity.sector_size),
+            freeze: None,
+            raw_node: None,
+            _lock: OriginLock::Snapshot(lock),
+        })
+    }
+}
+
+impl Origin<'_> {
+    /// Copies it to a temporary name, as it is at one moment.
+    pub fn copy(
+        &self,
+        driver: &LocalDriver,
+        lock: &VolumeLock,
+        request: &CopyRequest,
+        notes: &mut Vec<String>,
+    ) -> Result<CopyMethod> {
+        let host = driver.host();
+        let fail = |error: HostError| host_failure(&self.object, error);
+        if let Some(node) = &self.raw_node {
+            host.flush_device(node).map_err(fail)?;
+            notes.push(format!("{} is in use as a raw device: the copy is what a power cut would leave", self.object));
+        }
+        let Some((mount_point, node)) = &self.freeze else {
+            return host.copy_image(request, lock.own()).map_err(fail);
+        };
+        let frozen = host.freeze(mount_point, driver.freeze_timeout).map_err(fail)?;
+        host.flush_device(node).map_err(fail)?;
+        let method = host.copy_image(request, lock.own());
+        let held = frozen.held();
+        drop(frozen);
+        let method = method.map_err(fail)?;
+        if held {
+            return Ok(method);
+        }
+        // What was read after the thaw may be torn: it is no copy of any moment.
+        let removed = host.remove_image(&request.to_part, None).err().map(Box::new);
+        let seconds = driver.freeze_timeout.as_secs();
+        let error = HostError::new(
+            ErrorKind::TimedOut,
+            "copy",
+            &self.path,
+            format!("writes may pause for {seconds} s at most and the copy took longer; it was given up"),
+        );
+        let failed =
+            DriverError::Host { object: self.object.clone(), error: Box::new(error), help: None, undo: removed };
+        Err(with_help(failed, "put the pool on xfs or btrfs, where a copy takes no time, or unstage the volume for it"))
+    }
+}

@@ -1,0 +1,406 @@
+//! stage (CSI 1.12, NodeStageVolume): format if blank, check, grow to the device, mount once. Attaches when nobody did.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{FormatRequest, FsMount, GrowRequest};
+use crate::model::action::{Outcome, StageRequest};
+use crate::model::mount_options::{MountKind, check_all};
+use crate::model::record::{RunRecord, VolumeRecord};
+use crate::model::{Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec};
+
+use super::backing::{directory, tmpfs};
+use super::own::{self, Own};
+use super::session::{Session, with_help};
+use super::{LocalDriver, attach, guard};
+
+/// What a file system may leave unused at the end of its device: less than any allocation group or block group.
+const GROW_SLACK: u64 = 1 << 20;
+
+pub(super) fn stage(driver: &LocalDriver, request: &StageRequest) -> Result<Outcome> {
+    let mut s = driver.open(&request.id)?;
+    let record = s.existing()?;
+    attach::in_use(&s, &record)?;
+    let result = stage_locked(&mut s, record, request);
+    if result.is_err() {
+        // A loop device nobody mounted must not outlive the failure.
+        driver.let_go(&request.id);
+    }
+    result
+}
+
+fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRequest) -> Result<Outcome> {
+    let mut notes = Vec::new();
+    if record.spec.is_raw() {
+        return stage_raw(s, record, request);
+    }
+    let options = options(s, &record.spec, &request.mount_options)?;
+    let own = Own::of(s, Some(&record))?;
+    let run = s.run_or_new()?;
+    not_staged_elsewhere(s, &own, &run, request)?;
+    let stack = own.stack(s, &request.staging_path)?;
+    if let Some(foreign) = &stack.foreign {
+        return Err(s.refuse(
+            Refusal::Foreign,
+            format!("{} is mounted at {}", own::describe(foreign), request.staging_path.display()),
+            "take that mount away by hand; csictl leaves alone what it did not make",
+        ));
+    }
+    let staged = stack.top().is_some();
+    let mut done = Done::Already;
+    if staged {
+        // A killed snapshot may have left it frozen, and its writers unkillable.
+        let _ = s.host().thaw(&request.staging_path);
+        done = restage(s, &record, request, &options, stack.ours.len())?;
+    }
+    let mut intent = run;
+    intent.staging_path = Some(request.staging_path.clone());
+    intent.stage_options.clone_from(&request.mount_options);
+    s.put_run(intent.clone())?;
+    if !staged {
+        if let Err(error) = mount(s, &mut record, request, options, &mut notes) {
+            intent.staging_path = None;
+            intent.stage_options.clear();
+            // The first error is the one that tells; a record too many is harmless.
+            let _ = s.put_run(intent);
+            return Err(error);
+        }
+        done = Done::Changed;
+    }
+    s.driver.let_go(&s.id);
+    if own_root(s, &mut record, &request.staging_path, !staged, &mut notes)? == Done::Changed {
+        done = Done::Changed;
+    }
+    Ok(Outcome { done, notes })
+}
+
+/// A raw block volume has no mount to stage; it is attached, and the path is remembered.
+fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) -> Result<Outcome> {
+    let mut done = Done::Already;
+    match record.spec.backing.clone() {
+        Backing::Image(backing) => {
+            let adopted = own::loop_of(s, &record)?;
+            let read_only = adopted.map_or(record.spec.access_mode.read_only(), |device| device.read_only);
+            done = attach::attach_image(s, record, &backing, read_only)?.done;
+        }
+        Backing::Device(backing) => {
+            guard::device(s, &backing)?;
+        }
+        Backing::Directory(_) | Backing::Tmpfs(_) => {}
+    }
+    let mut run = s.run_or_new()?;
+    if run.staging_path.as_ref().is_some_and(|path| *path != request.staging_path) {
+        return Err(elsewhere(s, &run));
+    }
+    run.staging_path = Some(request.staging_path.clone());
+    s.put_run(run)?;
+    Ok(done.into())
+}
+
+fn elsewhere(s: &Session<'_>, run: &RunRecord) -> DriverError {
+    let path = run.staging_path.as_deref().unwrap_or(Path::new("")).display().to_string();
+    s.refuse(
+        Refusal::Exists,
+        format!("it is staged already at {path}, with mount options [{}]", run.stage_options.join(", ")),
+        "unstage it there first, or ask for what is there",
+    )
+}
+
+fn not_staged_elsewhere(s: &Session<'_>, own: &Own, run: &RunRecord, request: &StageRequest) -> Result<()> {
+    let Some(path) = &run.staging_path else { return Ok(()) };
+    let same = *path == request.staging_path && run.stage_options == request.mount_options;
+    if same || own.stack(s, path)?.ours.is_empty() {
+        return Ok(());
+    }
+    Err(elsewhere(s, run))
+}
+
+/// Every option of the mount: those asked for, checked once more, and those that are always set.
+pub(super) fn options(s: &Session<'_>, spec: &VolumeSpec, asked: &[String]) -> Result<Vec<String>> {
+    let kind = match (&spec.backing, &spec.fs) {
+        (Backing::Tmpfs(_), _) => MountKind::Tmpfs,
+        (Backing::Directory(_), _) => MountKind::Bind,
+        (_, Some(fs)) => MountKind::Fs(fs.fs_type),
+        (_, None) => return Ok(Vec::new()),
+    };
+    let accepted = check_all(kind, asked).map_err(|refused| {
+        let what: Vec<String> = refused.into_iter().map(|(_, refused)| refused.to_string()).collect();
+        s.refuse(Refusal::Unsupported, what.join("; "), "leave it out of mount_options")
+    })?;
+    let mut options = Vec::new();
+    let mut add = |option: String| {
+        if !options.contains(&option) {
+            options.push(option);
+        }
+    };
+    if spec.access_mode.read_only() {
+        add("ro".to_owned());
+    }
+    add("nosuid".to_owned());
+    add("nodev".to_owned());
+    if kind == MountKind::Fs(FsType::Ext4) {
+        add("errors=remount-ro".to_owned());
+    }
+    if let Backing::Tmpfs(backing) = &spec.backing {
+        add(tmpfs::size_option(backing));
+    }
+    for option in accepted {
+        // Read-only is the access mode's to say.
+        if option.key != "rw" || !spec.access_mode.read_only() {
+            add(option.to_string());
+        }
+    }
+    Ok(options)
+}
+
+/// A stage that is there: one mount, with its options.
+fn restage(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    request: &StageRequest,
+    options: &[String],
+    depth: usize,
+) -> Result<Done> {
+    let mut done = Done::Already;
+    for _ in 1..depth {
+        let own = Own::of(s, Some(record))?;
+        let stack = own.stack(s, &request.staging_path)?;
+        let Some(top) = stack.top().filter(|_| stack.ours.len() > 1) else { break };
+        let unmount = crate::host::Unmount {
+            target: request.staging_path.clone(),
+            trusted_root: own::staging_root(s, &request.staging_path),
+            expect: top.device,
+            root: Some(top.root.clone()),
+        };
+        s.host().unmount(&unmount).map_err(|error| s.busy(error, top.device, Some(&request.staging_path)))?;
+        done = Done::Changed;
+    }
+    let mount = fs_mount(s, record, request, options.to_vec(), None)?;
+    if s.host().remount(&mount).map_err(|error| s.fail(error))? == Done::Changed {
+        done = Done::Changed;
+    }
+    Ok(done)
+}
+
+/// The mount of a volume; `node` is its block device, looked up when it is not at hand.
+pub(super) fn fs_mount(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    request: &StageRequest,
+    options: Vec<String>,
+    node: Option<(PathBuf, BlockId)>,
+) -> Result<FsMount> {
+    let node = match (node, &record.spec.backing) {
+        (Some(node), _) => Some(node),
+        (None, Backing::Image(_)) => own::loop_of(s, record)?.map(|device| (device.node(), device.block)),
+        (None, Backing::Device(device)) => {
+            let seen = s.host().device(&device.path).map_err(|error| s.fail(error))?;
+            seen.map(|seen| (device.path.clone(), seen.block))
+        }
+        _ => None,
+    };
+    let (source, fs_type, expect) = match (&record.spec.backing, node) {
+        (Backing::Directory(backing), _) => {
+            let file = directory::require(s, backing)?;
+            (backing.path.clone(), "none".to_owned(), Some(file.device))
+        }
+        (Backing::Tmpfs(_), _) => (PathBuf::from("tmpfs"), "tmpfs".to_owned(), None),
+        (_, Some((node, block))) => {
+            (node, record.spec.fs_type().map_or_else(String::new, |fs| fs.to_string()), Some(block))
+        }
+        (_, None) => {
+            return Err(s.refuse(Refusal::NotReady, "it is attached to no device", "attach it first"));
+        }
+    };
+    Ok(FsMount {
+        source,
+        fs_type,
+        bind_directory: matches!(record.spec.backing, Backing::Directory(_)),
+        expect,
+        target: request.staging_path.clone(),
+        trusted_root: own::staging_root(s, &request.staging_path),
+        options,
+        // Binds made from it can only receive or pass on mounts if it is in a peer group itself.
+        shared: true,
+    })
+}
+
+fn mount(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    request: &StageRequest,
+    options: Vec<String>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let mut block = None;
+    match record.spec.backing.clone() {
+        Backing::Image(backing) => {
+            let attached = attach::attach_image(s, record.clone(), &backing, false)?;
+            if backing.direct_io && !attached.device.direct_io {
+                notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
+            }
+            let storage = Storage {
+                node: attached.device.node(),
+                block: attached.device.block,
+                size: attached.device.size,
+                sector_size: backing.sector_size,
+                discard: backing.allocate == Allocate::Sparse,
+                // In its place an image is never blank by right: it was formatted before it got there.
+                verified: s.driver.take_verified(&s.id),
+            };
+            block = Some(storage);
+        }
+        Backing::Device(backing) => {
+            let device = guard::device(s, &backing)?;
+            guard::device_is_free(s, &backing, &device)?;
+            block = Some(Storage {
+                node: backing.path.clone(),
+                block: device.block,
+                size: device.size.get(),
+                sector_size: SectorSize::try_from(device.sector_size).unwrap_or_default(),
+                discard: true,
+                verified: false,
+            });
+        }
+        Backing::Directory(_) | Backing::Tmpfs(_) => {}
+    }
+    if let Some(storage) = &block {
+        prepare(s, record, storage, &options)?;
+    }
+    let node = block.as_ref().map(|storage| (storage.node.clone(), storage.block));
+    let mount = fs_mount(s, record, request, options, node)?;
+    s.host().mount(&mount).map_err(|error| explain(s, record, block.as_ref(), s.fail(error)))?;
+    if let Some(storage) = &block {
+        grow_mounted(s, record, storage, &request.staging_path)?;
+    }
+    Ok(())
+}
+
+/// A block device about to be mounted.
+struct Storage {
+    node: PathBuf,
+    block: BlockId,
+    size: u64,
+    sector_size: SectorSize,
+    discard: bool,
+    /// Made and verified by this process a moment ago.
+    verified: bool,
+}
+
+/// Everything that has to be right before a file system is mounted.
+fn prepare(s: &mut Session<'_>, record: &mut VolumeRecord, storage: &Storage, options: &[String]) -> Result<()> {
+    let Some(fs) = record.spec.fs.clone() else { return Ok(()) };
+    if storage.verified {
+        return Ok(());
+    }
+    let probe = s.host().probe(&storage.node);
+    let place = storage.node.display().to_string();
+    let decision = guard::formatting(s, record, &fs, &place, &probe)?;
+    let fresh = matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_));
+    guard::format_device(s, record, decision, format_request(&fs, storage))?;
+    if fresh {
+        return Ok(());
+    }
+    s.host().check_filesystem(&storage.node, fs.fs_type, s.lock.own()).map_err(|error| {
+        let repair = match fs.fs_type {
+            FsType::Ext4 => "e2fsck -f",
+            FsType::Xfs => "xfs_repair",
+            FsType::Btrfs => "btrfs check",
+        };
+        with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
+    })?;
+    let writable = !options.iter().any(|option| option == "ro");
+    if fs.fs_type == FsType::Ext4 && writable && is_short(s, &fs, storage)? {
+        let request = GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None };
+        s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+    }
+    Ok(())
+}
+
+/// xfs and btrfs grow only while mounted.
+fn grow_mounted(s: &Session<'_>, record: &VolumeRecord, storage: &Storage, mount_point: &Path) -> Result<()> {
+    let Some(fs) = &record.spec.fs else { return Ok(()) };
+    if storage.verified
+        || fs.fs_type == FsType::Ext4
+        || record.spec.access_mode.read_only()
+        || !is_short(s, fs, storage)?
+    {
+        return Ok(());
+    }
+    let request =
+        GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: Some(mount_point.to_owned()) };
+    s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error)).map(drop)
+}
+
+/// Whether the file system is smaller than its device. One that csictl was told never to make is left at the size it has.
+fn is_short(s: &Session<'_>, fs: &FsSpec, storage: &Storage) -> Result<bool> {
+    if fs.format == FormatPolicy::Never {
+        return Ok(false);
+    }
+    let size = s.host().filesystem_size(&storage.node, fs.fs_type).map_err(|error| s.fail(error))?;
+    Ok(size.get() + GROW_SLACK <= storage.size)
+}
+
+fn format_request(fs: &FsSpec, storage: &Storage) -> FormatRequest {
+    FormatRequest {
+        path: storage.node.clone(),
+        fs: fs.fs_type,
+        uuid: crate::model::FsUuid::random(),
+        label: fs.label.clone(),
+        options: fs.mkfs_options.clone(),
+        sector_size: storage.sector_size,
+        fresh_image: false,
+        discard: storage.discard,
+        resume: false,
+        templates: None,
+    }
+}
+
+/// A mount that failed, in the light of what is on the device.
+fn explain(s: &Session<'_>, record: &VolumeRecord, storage: Option<&Storage>, error: DriverError) -> DriverError {
+    let (Some(storage), Some(fs)) = (storage, &record.spec.fs) else { return error };
+    let probe = s.host().probe(&storage.node);
+    let place = storage.node.display().to_string();
+    match guard::formatting(s, record, fs, &place, &probe) {
+        Err(refused) => refused,
+        Ok(_) => with_help(error, format!("the kernel's log says more (dmesg); on it is {probe}")),
+    }
+}
+
+/// Gives the root inode its owner, mode and group, where they were asked for and not yet given.
+pub(super) fn own_root(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    staging_path: &Path,
+    mounted_now: bool,
+    notes: &mut Vec<String>,
+) -> Result<Done> {
+    let spec = record.spec.clone();
+    let wanted = spec.ownership != Ownership::default() || spec.fs_group.is_some();
+    if !wanted || spec.access_mode.read_only() {
+        return Ok(Done::Already);
+    }
+    if matches!(spec.backing, Backing::Directory(_)) && !record.made_directory {
+        if mounted_now {
+            notes.push("owner, mode and fs_group are left as they are: csictl did not make that directory".to_owned());
+        }
+        return Ok(Done::Already);
+    }
+    let mut done = Done::Already;
+    // Memory forgets what it was given; everything else remembers it, and a later chown by an application is its own business.
+    let scratch = matches!(spec.backing, Backing::Tmpfs(_));
+    let due = if scratch { mounted_now } else { record.applied_ownership != spec.ownership };
+    if due && spec.ownership != Ownership::default() {
+        done = s.host().set_ownership(staging_path, spec.ownership).map_err(|error| s.fail(error))?;
+    }
+    if let Some(group) = spec.fs_group
+        && s.host().change_group(staging_path, group).map_err(|error| s.fail(error))? == Done::Changed
+    {
+        done = Done::Changed;
+    }
+    if due && !scratch {
+        record.applied_ownership = spec.ownership;
+        s.put_record(record.clone(), true)?;
+    }
+    Ok(done)
+}

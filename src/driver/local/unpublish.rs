@@ -1,0 +1,128 @@
+//! unpublish (CSI 1.12, NodeUnpublishVolume): takes our mounts at one target away, then the target if csictl made it. Works
+//! without a record and with one of a newer csictl: nobody should be unable to take down.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::Result;
+use crate::host::ErrorKind;
+use crate::model::action::{Outcome, UnpublishRequest};
+use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::{Done, PublishKind};
+
+use super::LocalDriver;
+use super::own::Own;
+use super::session::Session;
+
+pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Result<Outcome> {
+    let mut s = driver.open(&request.id)?;
+    let record = s.known()?;
+    let mut own = Own::of(&s, record.as_ref())?;
+    own.also_at(&request.target, record.is_none() && request.remove_target);
+    let (mut done, foreign) = own.unmount_all(&s, &request.target, &request.trusted_root)?;
+    let made = record.as_ref().is_some_and(|record| record.made_targets.contains_key(&request.target));
+    let mut removed = false;
+    if foreign.is_none() && (made || request.remove_target) {
+        removed = remove(&s, &request.target, &request.trusted_root, request.kind, made)?;
+        if removed {
+            done = Done::Changed;
+        }
+    }
+    if let Some(mut record) = record {
+        if foreign.is_none() && forget_targets(&s, &mut record, Some(request))? == Done::Changed {
+            done = Done::Changed;
+        }
+        // Not flushed: at worst a path that is gone is believed to be csictl's.
+        s.put_record(record, false)?;
+    } else if removed {
+        remove_orphaned_parents(&s, request)?;
+    }
+    if let Recorded::Present(run) = &s.run {
+        let mut run = run.clone();
+        if run.publishes.remove(&request.target).is_some() {
+            s.put_run(run)?;
+            done = Done::Changed;
+        }
+    }
+    Ok(done.into())
+}
+
+/// Removes one empty path; answers whether it was there. One that csictl made and somebody filled since is left.
+fn remove(s: &Session<'_>, path: &Path, trusted_root: &Path, kind: PublishKind, lenient: bool) -> Result<bool> {
+    let below = path.starts_with(trusted_root) && path != trusted_root;
+    let root = if below { trusted_root } else { Path::new("/") };
+    match s.host().remove_target(root, path, kind) {
+        Ok(done) => Ok(done == Done::Changed),
+        Err(error) if matches!(error.kind, ErrorKind::NotFound) => Ok(false),
+        Err(error) if lenient && matches!(error.kind, ErrorKind::NotEmpty | ErrorKind::Busy | ErrorKind::Exists) => {
+            Ok(false)
+        }
+        Err(error) => Err(s.fail(error)),
+    }
+}
+
+/// Removes what csictl made for a target and its parents, deepest first, and what is gone from the record. Without a request:
+/// everything that was made for this volume and is not mounted.
+pub(super) fn forget_targets(
+    s: &Session<'_>,
+    record: &mut VolumeRecord,
+    request: Option<&UnpublishRequest>,
+) -> Result<Done> {
+    let mut done = Done::Already;
+    let paths: Vec<(PathBuf, PublishKind)> =
+        record.made_targets.iter().rev().map(|(path, kind)| (path.clone(), *kind)).collect();
+    for (path, kind) in paths {
+        let root = match request {
+            Some(request) if !request.target.starts_with(&path) => continue,
+            Some(request) => request.trusted_root.as_path(),
+            None => Path::new("/"),
+        };
+        if !s.host().mounts_at(&path).map_err(|error| s.fail(error))?.is_empty() {
+            continue;
+        }
+        if remove(s, &path, root, kind, true)? {
+            done = Done::Changed;
+        }
+        if s.host().stat(&path).map_err(|error| s.fail(error))?.is_none() {
+            record.made_targets.remove(&path);
+        }
+    }
+    if let Some(request) = request
+        && remove_orphaned_parents(s, request)? == Done::Changed
+    {
+        done = Done::Changed;
+    }
+    Ok(done)
+}
+
+/// Parents that another volume's publish made, could not remove while this one's target was in them, and that are empty now.
+fn remove_orphaned_parents(s: &Session<'_>, request: &UnpublishRequest) -> Result<Done> {
+    let mut done = Done::Already;
+    for parent in request.target.ancestors().skip(1) {
+        let fail = |error| s.fail(error);
+        if parent == request.trusted_root || parent.parent().is_none() {
+            break;
+        }
+        if s.host().stat(parent).map_err(fail)?.is_none() {
+            continue;
+        }
+        let empty = s.host().list(parent).is_ok_and(|names| names.is_empty());
+        if !empty || !s.host().mounts_at(parent).map_err(fail)?.is_empty() || !made_by_another(s, parent)? {
+            break;
+        }
+        if !remove(s, parent, &request.trusted_root, PublishKind::Mount, true)? {
+            break;
+        }
+        done = Done::Changed;
+    }
+    Ok(done)
+}
+
+/// Whether some other volume's record says that csictl made it. Reads records, but only for an empty directory that is left.
+fn made_by_another(s: &Session<'_>, path: &Path) -> Result<bool> {
+    let reader = s.driver.reader();
+    let ids = reader.volume_ids().map_err(|error| s.fail(error))?;
+    Ok(ids
+        .iter()
+        .filter(|id| **id != s.id)
+        .any(|id| reader.volume(id).present().is_some_and(|record| record.made_targets.contains_key(path))))
+}

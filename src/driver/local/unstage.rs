@@ -1,0 +1,72 @@
+//! unstage (CSI 1.12, NodeUnstageVolume): unmounts the staging path and says so only after looking again.
+
+use crate::driver::{Refusal, Result};
+use crate::host::ErrorKind;
+use crate::model::Done;
+use crate::model::action::{Outcome, UnstageRequest};
+use crate::model::record::{Recorded, VolumeRecord};
+
+use super::LocalDriver;
+use super::own::{self, Own};
+use super::session::Session;
+use super::unpublish::forget_targets;
+
+pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<Outcome> {
+    let mut s = driver.open(&request.id)?;
+    let record = s.known()?;
+    let own = Own::of(&s, record.as_ref())?;
+    not_published(&s, &own, record.as_ref())?;
+    let mut done = Done::Already;
+    if !own.stack(&s, &request.staging_path)?.ours.is_empty() {
+        // Frozen by a run that was killed, it could not be unmounted.
+        let _ = s.host().thaw(&request.staging_path);
+    }
+    let root = own::staging_root(&s, &request.staging_path);
+    let (unmounted, foreign) = own.unmount_all(&s, &request.staging_path, &root)?;
+    driver.let_go(&request.id);
+    if unmounted == Done::Changed {
+        done = Done::Changed;
+    }
+    // An orchestrator's staging path is the orchestrator's; csictl removes only its own.
+    if foreign.is_none() && request.staging_path.starts_with(s.layout().staging()) {
+        match s.host().remove_dir(&request.staging_path) {
+            Ok(removed) if removed == Done::Changed => done = Done::Changed,
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => return Err(s.fail(error)),
+        }
+    }
+    if let Recorded::Present(run) = &s.run {
+        let mut run = run.clone();
+        if run.staging_path.take().is_some() {
+            done = Done::Changed;
+        }
+        run.stage_options.clear();
+        run.publishes.clear();
+        s.put_run(run)?;
+    }
+    if let Some(mut record) = record
+        && !record.made_targets.is_empty()
+        && forget_targets(&s, &mut record, None)? == Done::Changed
+    {
+        done = Done::Changed;
+        s.put_record(record, false)?;
+    }
+    Ok(done.into())
+}
+
+/// Refuses while any target still shows it.
+pub(super) fn not_published(s: &Session<'_>, own: &Own, record: Option<&VolumeRecord>) -> Result<()> {
+    let mut targets: Vec<_> = s.run.present().into_iter().flat_map(|run| run.publishes.keys().cloned()).collect();
+    targets.extend(record.into_iter().flat_map(|record| record.made_targets.keys().cloned()));
+    for target in targets {
+        if !own.stack(s, &target)?.ours.is_empty() {
+            return Err(s.refuse(
+                Refusal::NotReady,
+                format!("it is still published at {}", target.display()),
+                "unpublish it there first",
+            ));
+        }
+    }
+    Ok(())
+}
