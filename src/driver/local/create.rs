@@ -31,7 +31,7 @@ pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Ou
             if request.replaces {
                 replace(&mut s, &record, request, &mut notes)?
             } else {
-                again(&mut s, record, spec, &mut notes)?
+                again(&mut s, &record, spec, &mut notes)?
             }
         }
         Recorded::Absent | Recorded::Corrupt { .. } => {
@@ -89,14 +89,14 @@ fn new(s: &mut Session<'_>, mut record: VolumeRecord, lost: bool, notes: &mut Ve
 }
 
 /// A volume that is recorded: what a killed run left undone is done, a released or rebuilt one is taken back.
-fn again(s: &mut Session<'_>, record: VolumeRecord, spec: &VolumeSpec, notes: &mut Vec<String>) -> Result<Done> {
+fn again(s: &mut Session<'_>, record: &VolumeRecord, spec: &VolumeSpec, notes: &mut Vec<String>) -> Result<Done> {
     let mut is = record.spec.clone();
     let unfinished = matches!(is.backing, Backing::Image(_)) && record.image.is_none();
     if record.rebuilt || unfinished {
         is.source.clone_from(&spec.source);
     }
     guard::compatible(s, &is, spec, Refusal::Exists)?;
-    same_request(s, &record, spec)?;
+    same_request(s, record, spec)?;
     let mut merged = record.clone();
     if record.released || record.rebuilt || unfinished {
         merged.spec = spec.clone();
@@ -120,7 +120,7 @@ fn again(s: &mut Session<'_>, record: VolumeRecord, spec: &VolumeSpec, notes: &m
             if let Backing::Image(kept) = &mut merged.spec.backing {
                 kept.sector_size = record.spec.backing.as_image().map_or(kept.sector_size, |image| image.sector_size);
             }
-            let found = guard::image(s, &record, backing)?;
+            let found = guard::image(s, record, backing)?;
             let says = found.identity.as_ref().is_some_and(|identity| identity.protected);
             if says != merged.spec.prevent_destroy {
                 let sector_size = found.identity.as_ref().map_or(backing.sector_size, |identity| identity.sector_size);
@@ -135,7 +135,7 @@ fn again(s: &mut Session<'_>, record: VolumeRecord, spec: &VolumeSpec, notes: &m
         Backing::Directory(backing) => done = directory::ensure(s, backing)?,
         Backing::Tmpfs(_) => {}
     }
-    if merged != record {
+    if merged != *record {
         s.put_record(merged, true)?;
         done = Done::Changed;
     }

@@ -30,8 +30,8 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
     // An orchestrator's staging path is the orchestrator's; csictl removes only its own.
     if foreign.is_none() && request.staging_path.starts_with(s.layout().staging()) {
         match s.host().remove_dir(&request.staging_path) {
-            Ok(removed) if removed == Done::Changed => done = Done::Changed,
-            Ok(_) => {}
+            Ok(Done::Changed) => done = Done::Changed,
+            Ok(Done::Already) => {}
             Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => return Err(s.fail(error)),
         }
