@@ -1,4 +1,5 @@
 //! Tests on the real machine: loop devices, mounts, the real tools. They need root and say so when they lack it.
 
+mod filesystem;
 mod format;
 mod probe;
