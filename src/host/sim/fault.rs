@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use crate::host::{ErrorKind, HostError};
 
+use super::SimHost;
+
 /// Where in an effect the fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum When {
@@ -107,3 +109,54 @@ macro_rules! always_changed {
 }
 
 always_changed!((), u64, PathBuf, crate::model::FileId, crate::host::Formatted, crate::host::CopyMethod);
+
+impl SimHost {
+    /// Effect `n` of this process, counted from 0, fails with this kind of error and does nothing.
+    pub fn fail_at(&self, n: u64, kind: ErrorKind) {
+        self.fault(n, Fate::Fail(When::Before, kind));
+    }
+
+    /// Effect `n` of this process fails having done a part of its work, or all of it.
+    pub fn fail_at_when(&self, n: u64, kind: ErrorKind, when: When) {
+        self.fault(n, Fate::Fail(when, kind));
+    }
+
+    /// Every effect from `n` on fails.
+    pub fn fail_from(&self, n: u64, kind: ErrorKind) {
+        if let Some(process) = self.machine().processes.get_mut(&self.process) {
+            process.fail_from = Some((n, kind));
+        }
+    }
+
+    /// This process is killed at effect `n`: that one and everything later is answered with an error that
+    /// [`super::is_crash`] knows.
+    pub fn crash_at(&self, n: u64, when: When) {
+        self.fault(n, Fate::Crash(when));
+    }
+
+    fn fault(&self, n: u64, fate: Fate) {
+        if let Some(process) = self.machine().processes.get_mut(&self.process) {
+            process.faults.insert(n, fate);
+        }
+    }
+
+    /// Whether this process was killed.
+    pub fn is_dead(&self) -> bool {
+        self.machine().processes.get(&self.process).is_none_or(|process| process.dead)
+    }
+
+    /// How many effects this process has tried.
+    pub fn count(&self) -> u64 {
+        self.machine().processes.get(&self.process).map_or(0, |process| process.count)
+    }
+
+    /// Every effect tried on this machine by any process, oldest first.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.machine().effects.clone()
+    }
+
+    /// Forgets the effects so far.
+    pub fn clear_effects(&self) {
+        self.machine().effects.clear();
+    }
+}

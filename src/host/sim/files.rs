@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::host::{ErrorKind, Result};
 use crate::model::{Done, Ownership, PublishKind};
 
-use super::machine::{Links, Machine, Spot, Walk, errno, refuse};
+use super::machine::{Machine, errno, refuse};
 use super::tree::{Content, Node, NodeKind};
+use super::walk::{Links, Spot, Walk};
 
 impl Machine {
     pub(super) fn make_dir(&mut self, path: &Path, mode: u32) -> Result<Done> {

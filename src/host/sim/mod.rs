@@ -9,18 +9,23 @@
 //! What it knows of the world: `/` is ext4 (8:1) of 1 TiB without reflink, `/dev` a devtmpfs, `/run` a tmpfs. Mounted btrfs shows
 //! a device number of its own, as it does in mountinfo. Inode numbers are given out again at once.
 
-mod block;
+mod boot;
 mod check;
+mod data;
 mod fault;
 mod files;
+mod formats;
 mod images;
 mod knobs;
+mod loops;
 mod machine;
+mod mounts;
 mod observe;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod verbs;
+mod walk;
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -8,8 +8,9 @@ use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedT
 use crate::model::{BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe, Signature};
 
 use super::SimHost;
-use super::machine::{Links, Machine, Walk, errno, refuse};
+use super::machine::{Machine, errno, refuse};
 use super::tree::{Content, FsImage, Node, NodeKind};
+use super::walk::{Links, Walk};
 
 /// What a probe says of a whole file system of this type.
 fn signature(fs: &FsImage) -> Signature {
