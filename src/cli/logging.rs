@@ -2,7 +2,6 @@
 //! its syslog priority, so that journald files it rightly.
 
 use std::fmt;
-use std::io;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -12,12 +11,13 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Global, LogFormat};
+use super::printer::Printer;
 
 /// Chooses levels a module, as `info` or `csictl::host=debug`.
 const VARIABLE: &str = "CSICTL_LOG";
 
 /// Begins logging. A second call, in tests that run several commands, changes nothing.
-pub fn start(global: &Global) {
+pub fn start(global: &Global, printer: &Printer) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
         (_, 0) => LevelFilter::WARN,
@@ -32,7 +32,9 @@ pub fn start(global: &Global) {
         _ => EnvFilter::default().add_directive(level.into()),
     };
     let journald = std::env::var_os("JOURNAL_STREAM").is_some();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    let printer = printer.clone();
+    let writer = move || printer.clone();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     // Only ever fails when a subscriber is there already.
     let _ = match global.log_format {
         LogFormat::Json => builder.json().event_format(Prioritized { journald, inner: format().json() }).try_init(),

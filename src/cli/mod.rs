@@ -57,7 +57,7 @@ pub fn run(words: Vec<OsString>) -> Exit {
         Ok(context) => context,
         Err(failure) => return end(&Printer::new(Color::Auto, false), json, Err(failure)),
     };
-    logging::start(&cli.global);
+    logging::start(&cli.global, &context.printer);
     let ended = dispatch(&context, cli.command);
     end(&context.printer, context.output == Output::Json, ended)
 }

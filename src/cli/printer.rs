@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
@@ -58,8 +58,11 @@ impl Stream {
     }
 }
 
-/// Writes all that users see; shared by reference between threads.
-pub struct Printer {
+/// Writes all that users see, from any thread; clones share everything.
+#[derive(Clone)]
+pub struct Printer(Arc<Shared>);
+
+struct Shared {
     stdout: Stream,
     stderr: Stream,
     quiet: bool,
@@ -95,39 +98,39 @@ impl Printer {
     }
 
     fn with_streams(stdout: Stream, stderr: Stream, quiet: bool) -> Self {
-        Self { stdout, stderr, quiet, bars: RwLock::new(None) }
+        Self(Arc::new(Shared { stdout, stderr, quiet, bars: RwLock::new(None) }))
     }
 
     /// A result: one or more lines on stdout. The last newline is added.
     pub fn out(&self, text: impl Display) {
-        self.write(&self.stdout, &format!("{text}\n"));
+        self.put(&self.0.stdout, &format!("{text}\n"));
     }
 
-    /// Bytes of a result as they are (a completion script, a JSON document that ends in its own newline).
+    /// A result that ends in its own newline: a JSON document, a completion script.
     pub fn out_raw(&self, text: &str) {
-        self.write(&self.stdout, text);
+        self.put(&self.0.stdout, text);
     }
 
     /// An error, a warning or a question: lines on stderr that `-q` does not silence.
     pub fn err(&self, text: impl Display) {
-        self.write(&self.stderr, &format!("{text}\n"));
+        self.put(&self.0.stderr, &format!("{text}\n"));
     }
 
     /// Something good to know: lines on stderr that `-q` silences.
     pub fn note(&self, text: impl Display) {
-        if !self.quiet {
+        if !self.0.quiet {
             self.err(text);
         }
     }
 
     /// A question without its newline, on stderr, where the answer is typed behind it.
     pub fn prompt(&self, text: impl Display) {
-        self.write(&self.stderr, &text.to_string());
+        self.put(&self.0.stderr, &text.to_string());
     }
 
-    fn write(&self, stream: &Stream, text: &str) {
+    fn put(&self, stream: &Stream, text: &str) {
         // The bars are lifted even for stdout: both streams usually are the same terminal.
-        match &*self.bars.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.0.bars.read().unwrap_or_else(PoisonError::into_inner) {
             Some(bars) => bars.suspend(|| stream.write(text)),
             None => stream.write(text),
         }
@@ -135,42 +138,42 @@ impl Printer {
 
     /// Shares the terminal with these bars until [`Printer::without_bars`].
     pub fn with_bars(&self, bars: MultiProgress) {
-        *self.bars.write().unwrap_or_else(PoisonError::into_inner) = Some(bars);
+        *self.0.bars.write().unwrap_or_else(PoisonError::into_inner) = Some(bars);
     }
 
     /// The bars are gone.
     pub fn without_bars(&self) {
-        *self.bars.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.bars.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether colour is kept on stdout: for whoever has to choose a theme or a width of its own.
-    pub const fn out_color(&self) -> bool {
-        self.stdout.color
+    pub fn out_color(&self) -> bool {
+        self.0.stdout.color
     }
 
     /// Whether colour is kept on stderr.
-    pub const fn err_color(&self) -> bool {
-        self.stderr.color
+    pub fn err_color(&self) -> bool {
+        self.0.stderr.color
     }
 
     /// Whether stdout is a terminal.
-    pub const fn out_is_terminal(&self) -> bool {
-        self.stdout.terminal
+    pub fn out_is_terminal(&self) -> bool {
+        self.0.stdout.terminal
     }
 
     /// Whether stderr is a terminal.
-    pub const fn err_is_terminal(&self) -> bool {
-        self.stderr.terminal
+    pub fn err_is_terminal(&self) -> bool {
+        self.0.stderr.terminal
     }
 
     /// Whether `-q` was given.
-    pub const fn is_quiet(&self) -> bool {
-        self.quiet
+    pub fn is_quiet(&self) -> bool {
+        self.0.quiet
     }
 
     /// Whether whoever read stdout has gone away; a loop that prints for ever (`status --watch`) ends then.
     pub fn reader_gone(&self) -> bool {
-        self.stdout.failure() == Some(ErrorKind::BrokenPipe)
+        self.0.stdout.failure() == Some(ErrorKind::BrokenPipe)
     }
 
     /// How stdout fared, asked once at the end: a reader that went away is fine, a result that could not be written is not.
@@ -178,10 +181,22 @@ impl Printer {
     /// # Errors
     /// The first failure of a write to stdout (a full disk behind a redirection), unless it was EPIPE.
     pub fn finish(&self) -> io::Result<()> {
-        match self.stdout.failure() {
+        match self.0.stdout.failure() {
             None | Some(ErrorKind::BrokenPipe) => Ok(()),
             Some(kind) => Err(kind.into()),
         }
+    }
+}
+
+/// Log lines on stderr, above the bars like everything else.
+impl Write for Printer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(&self.0.stderr, &String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -264,6 +279,14 @@ mod tests {
             assert_eq!(printer.reader_gone(), gone, "{kind}");
             assert_eq!(printer.finish().is_ok(), fine, "{kind}");
         }
+    }
+
+    #[test]
+    fn log_lines_take_the_same_way() {
+        let err = Captured::default();
+        let mut log = Printer::to(io::sink(), err.clone(), false, true);
+        writeln!(log, "a log line").unwrap();
+        assert_eq!(err.text(), "a log line\n");
     }
 
     #[test]
