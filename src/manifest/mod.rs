@@ -58,6 +58,9 @@ pub fn parse(text: &str, context: &Context<'_>) -> Result<Desired, ManifestError
     }
     let tree = syntax::read(text, &mut sink);
     let broken = sink.count();
+    if !syntax::check_count(tree.get_ref(), &mut sink) {
+        return Err(sink.into_errors(context.name, text));
+    }
     check::table(&shape::ROOT, tree.get_ref(), &check::Place::ROOT, diag::Span::default(), &mut sink);
     if broken > 0 {
         // What the parser made of a broken line is a guess: complaints about it, and about what it lacks, mislead.
@@ -65,9 +68,6 @@ pub fn parse(text: &str, context: &Context<'_>) -> Result<Desired, ManifestError
         return Err(sink.into_errors(context.name, text));
     }
     let raw = raw::read(tree.get_ref());
-    if !syntax::check_count(&raw, &mut sink) {
-        return Err(sink.into_errors(context.name, text));
-    }
     let desired = validate::validate(&raw, context, &mut sink);
     match sink.count() {
         0 => Ok(desired),

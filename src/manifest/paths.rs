@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::shape::PathKind;
 
 /// The longest path in bytes: PATH_MAX of Linux less its final zero.
-const PATH_MAX: usize = 4095;
+pub const PATH_MAX: usize = 4095;
 /// The longest part of a path in bytes: NAME_MAX of Linux.
 const PART_MAX: usize = 255;
 /// The most parts a path may have; keeps every check over ancestors cheap.

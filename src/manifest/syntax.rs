@@ -7,7 +7,6 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::diag::{Sink, Span};
-use super::raw::Manifest;
 use super::{TEXT_MAX, VOLUMES_MAX, codes};
 
 /// The most values of a manifest, judged by its '=' and ','. 100,000 volumes with ten keys each stay below it; a list of
@@ -33,13 +32,13 @@ pub(super) fn check_size(text: &str, sink: &mut Sink) -> bool {
     false
 }
 
-/// Refuses more volumes than the cap.
-pub(super) fn check_count(raw: &Manifest<'_>, sink: &mut Sink) -> bool {
-    let count = raw.volumes.len();
+/// Refuses more volumes than the cap, before a struct is made of each.
+pub(super) fn check_count(root: &DeTable<'_>, sink: &mut Sink) -> bool {
+    let Some((key, volumes)) = root.get_key_value("volumes") else { return true };
+    let count = volumes.get_ref().as_table().map_or(0, DeTable::len);
     if count > VOLUMES_MAX {
-        let at = raw.volumes.last().map(|volume| volume.at).unwrap_or_default();
-        sink.report(codes::TOO_LARGE, at, format!("the manifest has {count} volumes, the most is {VOLUMES_MAX}"))
-            .label("the last of them")
+        let message = format!("the manifest has {count} volumes, the most is {VOLUMES_MAX}");
+        sink.report(codes::TOO_LARGE, key.span().into(), message)
             .help("split it: each part becomes a project of its own");
     }
     count <= VOLUMES_MAX

@@ -1,6 +1,7 @@
 //! The manifest layer from outside: what is accepted, what is refused and how it reads.
 
 mod accepted;
+mod generated;
 mod hostile;
 mod refused;
 mod rendered;

@@ -441,3 +441,40 @@ fn one_mistake_is_one_error() {
         ),
     ]);
 }
+
+#[test]
+fn every_code_is_given_by_some_case() {
+    let cases = include_str!("refused.rs");
+    // The caps are tried among the hostile texts.
+    const ELSEWHERE: [&str; 1] = ["too-large"];
+    for explanation in csictl::manifest::codes::EXPLANATIONS {
+        let code = explanation.code.strip_prefix("csictl::manifest::").unwrap();
+        assert!(cases.contains(&format!(", \"{code}\")")) || ELSEWHERE.contains(&code), "{code}");
+    }
+}
+
+#[test]
+fn a_target_longer_than_the_kernel_takes() {
+    let root = format!("/{}", vec!["r".repeat(250); 12].join("/"));
+    let path = format!("/{}", vec!["p".repeat(250); 12].join("/"));
+    let text = image(&format!("[pods.p]\nroot = \"{root}\"\n[[pods.p.mounts]]\nvolume = \"v\"\npath = \"{path}\""));
+
+    assert_eq!(codes(&text), [(8, "invalid-path".to_owned())]);
+}
+
+#[test]
+fn an_error_has_all_its_fields_in_json() {
+    let errors = read("project = \"p\"\n[volumes.v]\n  capcity = \"1GiB\"\ntmpfs = { size = \"1GiB\" }").unwrap_err();
+
+    assert_eq!(
+        serde_json::to_value(errors.errors()).unwrap(),
+        serde_json::json!([{
+            "code": "csictl::manifest::unknown-key",
+            "message": "volumes.v: unknown key 'capcity'",
+            "help": "did you mean 'capacity'?",
+            "file": "shop.toml",
+            "line": 3,
+            "column": 3,
+        }])
+    );
+}

@@ -73,6 +73,7 @@ fn one<'a>(
             join_group(pod.name, draft, (*group, group_at.value), groups.entry(index), sink);
         }
         let spec = spec(&name, root.as_deref(), kind, publish, draft);
+        check_length(pod.name, publish, &spec, sink);
         placed.push(Placed {
             pod: pod.name,
             volume: index,
@@ -96,6 +97,18 @@ fn spec(pod: &Name, root: Option<&Path>, kind: PublishKind, publish: &Publish<'_
         sub_path: publish.sub_path.value().map(|text| paths::inside(text)).filter(|path| !path.as_os_str().is_empty()),
         read_only: publish.read_only.value().copied().unwrap_or(false) || draft.spec.access_mode.read_only(),
         propagation: publish.propagation.value().copied().unwrap_or_default(),
+    }
+}
+
+fn check_length(pod: &str, publish: &Publish<'_>, spec: &PublishSpec, sink: &mut Sink) {
+    let length = spec.target.as_os_str().len();
+    if let (Some((_, at)), true) = (publish.path.given(), length > paths::PATH_MAX) {
+        sink.report(
+            codes::INVALID_PATH,
+            at.value,
+            format!("pod.{pod}: the path has {length} bytes below the pod's root"),
+        )
+        .help(format!("the kernel takes {} bytes: shorten the path or the pod's root", paths::PATH_MAX));
     }
 }
 
