@@ -11,6 +11,7 @@ mod detach;
 mod expand;
 mod guard;
 mod modify;
+pub mod observe;
 mod own;
 mod publish;
 mod rebuild;

@@ -1,0 +1,264 @@
+//! One volume as seen: its records, what lies behind it, and which mounts are its own.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::host::FileKind;
+use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedStage, ObservedVolume};
+use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
+use crate::model::{
+    Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, PublishKind, PublishSpec, VolumeId, VolumeSpec,
+};
+
+use super::Look;
+
+/// How this volume's mounts are told from others'.
+struct Mine<'a> {
+    block: Option<BlockId>,
+    directory: Option<FileId>,
+    tmpfs: bool,
+    run: Option<&'a RunRecord>,
+}
+
+impl Look<'_> {
+    pub(super) fn volume(&self, id: &VolumeId) -> ObservedVolume {
+        let record = self.records.get(id).cloned().unwrap_or_default();
+        let run = self.runs.get(id);
+        let mut seen = ObservedVolume { run: run.cloned(), ..ObservedVolume::default() };
+        if let Recorded::Unknown { cause } = &record {
+            seen.unknown.push(format!("its record: {cause}"));
+        }
+        let wanted = self.desired.and_then(|desired| desired.volumes.get(id));
+        let spec = record.present().map(|record| &record.spec).or(wanted);
+        if let Some(spec) = spec {
+            self.backing(spec, record.present(), &mut seen);
+        } else {
+            self.stray_image(id, &mut seen);
+        }
+        if let Some(run) = run
+            && run.mount_namespace != self.facts.mount_namespace
+            && self.namespaces.get(&run.mount_namespace).copied().unwrap_or(true)
+            && (run.staging_path.is_some() || !run.publishes.is_empty())
+        {
+            seen.foreign_namespace = Some(run.mount_namespace);
+        }
+        self.mounts_of(id, spec, record.present(), &mut seen);
+        seen.used = self.used(&seen);
+        seen.record = record;
+        seen
+    }
+
+    fn backing(&self, spec: &VolumeSpec, record: Option<&VolumeRecord>, seen: &mut ObservedVolume) {
+        match &spec.backing {
+            Backing::Image(image) => self.image(spec, image, record, seen),
+            Backing::Device(device) => match self.host.device(&device.path) {
+                Ok(Some(found)) => {
+                    let mounted = self.is_mounted(found.block);
+                    seen.backing = ObservedBacking::Device(found);
+                    // What is mounted has a file system; everything else is looked at before anything is planned for it.
+                    if !mounted && (spec.fs.is_some() || record.is_none()) {
+                        seen.probe = Some(self.host.probe(&device.path));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => seen.unknown.push(error.to_string()),
+            },
+            Backing::Directory(directory) => match self.host.stat(&directory.path) {
+                Ok(None) => {}
+                Ok(Some(facts)) if facts.kind == FileKind::Directory => {
+                    let entries = self.host.target(Path::new("/"), &directory.path).map_or(0, |target| target.hides);
+                    seen.backing = ObservedBacking::Directory { file: facts.file, entries };
+                }
+                Ok(Some(_)) => {
+                    let what = format!("{} is no directory", directory.path.display());
+                    seen.backing = ObservedBacking::Wrong(what);
+                }
+                Err(error) => seen.unknown.push(error.to_string()),
+            },
+            Backing::Tmpfs(_) => {}
+        }
+    }
+
+    fn image(
+        &self,
+        spec: &VolumeSpec,
+        backing: &ImageBacking,
+        record: Option<&VolumeRecord>,
+        seen: &mut ObservedVolume,
+    ) {
+        let path = backing.image_path(&spec.id);
+        let mut files: Vec<FileId> = Vec::new();
+        match self.host.image(&path) {
+            Ok(Some(image)) => {
+                files.push(image.file);
+                let says_nothing = image.identity.is_none() && record.is_none();
+                if says_nothing || (record.is_some_and(|r| r.format == FormatMark::Begun && r.image.is_some())) {
+                    seen.probe = Some(self.host.probe(&path));
+                }
+                seen.backing = ObservedBacking::Image(image);
+            }
+            Ok(None) => {}
+            Err(error) => match self.host.stat(&path) {
+                Ok(Some(facts)) if facts.kind != FileKind::File => {
+                    seen.backing = ObservedBacking::Wrong(format!("{} is no regular file", path.display()));
+                }
+                _ => seen.unknown.push(error.to_string()),
+            },
+        }
+        files.extend(record.and_then(|record| record.image));
+        seen.loop_device = files.iter().find_map(|file| self.loops_by_file.get(file)).cloned();
+        if let Some(cause) = &self.loops_unknown
+            && seen.loop_device.is_none()
+            && seen.backing != ObservedBacking::Missing
+        {
+            seen.unknown.push(format!("its loop device: {cause}"));
+        }
+    }
+
+    /// The image of a volume of which only a boot-scoped or an unreadable record is left, in the default pool.
+    fn stray_image(&self, id: &VolumeId, seen: &mut ObservedVolume) {
+        let path = self.layout.default_pool().join(format!("{id}.img"));
+        if let Ok(Some(image)) = self.host.image(&path) {
+            seen.loop_device = self.loops_by_file.get(&image.file).cloned();
+            seen.backing = ObservedBacking::Image(image);
+        }
+    }
+
+    fn is_mounted(&self, block: BlockId) -> bool {
+        self.mounts.of_device(block).next().is_some() || self.behind.values().any(|behind| *behind == block)
+    }
+
+    fn mounts_of(
+        &self,
+        id: &VolumeId,
+        spec: Option<&VolumeSpec>,
+        record: Option<&VolumeRecord>,
+        seen: &mut ObservedVolume,
+    ) {
+        let run = self.runs.get(id);
+        let block = match (&seen.loop_device, &seen.backing) {
+            (Some(device), _) => Some(device.block),
+            (None, ObservedBacking::Device(device)) => Some(device.block),
+            _ => None,
+        };
+        let directory = match &seen.backing {
+            ObservedBacking::Directory { file, .. } => Some(*file),
+            _ => None,
+        };
+        let tmpfs = spec.is_some_and(|spec| matches!(spec.backing, Backing::Tmpfs(_)));
+        let mine = Mine { block, directory, tmpfs, run };
+        let staging_path = run.and_then(|run| run.staging_path.clone()).unwrap_or_else(|| self.layout.staging_path(id));
+        seen.staged = self.stage_at(&mine, &staging_path);
+        let targets = self.targets_of(id, record, run);
+        let staged = seen.staged.as_ref().map(|stage| stage.mount.clone());
+        for target in targets.into_iter().filter(|target| *target != staging_path) {
+            seen.published.extend(self.publish_at(&mine, &target, staged.as_ref(), spec, seen.loop_device.as_ref()));
+        }
+    }
+
+    /// Paths at which a mount of this volume is csictl's: those wanted, those recorded, those made. A bind that somebody else made of
+    /// it elsewhere is theirs.
+    fn targets_of(&self, id: &VolumeId, record: Option<&VolumeRecord>, run: Option<&RunRecord>) -> BTreeSet<PathBuf> {
+        let wanted = self.wanted.get(id).into_iter().flatten().map(|publish| publish.target.clone());
+        let recorded = run.into_iter().flat_map(|run| run.publishes.keys().cloned());
+        let made = record.into_iter().flat_map(|record| record.made_targets.keys().cloned());
+        wanted.chain(recorded).chain(made).collect()
+    }
+
+    fn block_of(&self, mount: &Mount) -> BlockId {
+        self.behind.get(&mount.device).copied().unwrap_or(mount.device)
+    }
+
+    fn stage_at(&self, mine: &Mine<'_>, path: &Path) -> Option<ObservedStage> {
+        let ours = |mount: &&Mount| {
+            if mine.tmpfs {
+                return mount.fs_type == "tmpfs";
+            }
+            match (mine.block, mine.directory) {
+                (Some(block), _) => self.block_of(mount) == block,
+                (None, Some(file)) => mount.device == file.device,
+                (None, None) => false,
+            }
+        };
+        let top = self.mounts.top(path).filter(ours)?;
+        Some(ObservedStage { mount: self.shown(top, mine), depth: self.mounts.at(path).filter(ours).count() })
+    }
+
+    /// A mount as it is reported: with the block device behind it where the kernel shows another number (btrfs).
+    fn shown(&self, mount: &Mount, mine: &Mine<'_>) -> Mount {
+        let mut mount = mount.clone();
+        if let Some(block) = mine.block.filter(|block| self.behind.get(&mount.device) == Some(block)) {
+            mount.device = block;
+        }
+        mount
+    }
+
+    fn publish_at(
+        &self,
+        mine: &Mine<'_>,
+        target: &Path,
+        staged: Option<&Mount>,
+        spec: Option<&VolumeSpec>,
+        loop_device: Option<&LoopDevice>,
+    ) -> Option<ObservedPublish> {
+        let top = self.mounts.top(target)?;
+        let recorded = mine.run.and_then(|run| run.publishes.get(target));
+        let raw = spec.is_some_and(VolumeSpec::is_raw);
+        let node = raw.then(|| self.host.stat(target).ok().flatten()).flatten();
+        let node =
+            node.filter(|facts| facts.kind == FileKind::Block && facts.device == mine.block && mine.block.is_some());
+        let kind = if node.is_some() { PublishKind::Device } else { PublishKind::Mount };
+        let node_name = loop_device.map(|device| PathBuf::from(format!("/loop{}", device.index)));
+        let ours = |mount: &&Mount| match kind {
+            PublishKind::Device => mount.root == top.root || Some(&mount.root) == node_name.as_ref(),
+            PublishKind::Mount => self.shows_files(mine, mount, staged, recorded),
+        };
+        let depth = self.mounts.at(target).filter(ours).count();
+        if !ours(&top) {
+            return None;
+        }
+        let sub_path = match kind {
+            PublishKind::Device => None,
+            PublishKind::Mount => sub_path(top, staged),
+        };
+        let pod = recorded.map(|publish| publish.pod.clone());
+        let mount = self.shown(top, mine);
+        Some(ObservedPublish { target: target.to_owned(), pod, kind, mount, depth, sub_path })
+    }
+
+    fn shows_files(
+        &self,
+        mine: &Mine<'_>,
+        mount: &Mount,
+        staged: Option<&Mount>,
+        recorded: Option<&PublishSpec>,
+    ) -> bool {
+        if let Some(file) = mine.directory {
+            // Of two binds of one host file system only the root tells, and without a stage only the record.
+            let below = staged.is_some_and(|staged| mount.root.starts_with(&staged.root));
+            return mount.device == file.device && (below || (staged.is_none() && recorded.is_some()));
+        }
+        if mine.tmpfs {
+            let same = staged.is_some_and(|staged| staged.device == mount.device);
+            return mount.fs_type == "tmpfs" && (same || (staged.is_none() && recorded.is_some()));
+        }
+        mine.block.is_some_and(|block| self.block_of(mount) == block)
+    }
+
+    fn used(&self, seen: &ObservedVolume) -> Option<Capacity> {
+        if let Some(stage) = &seen.staged {
+            return self.host.usage(&stage.mount.target).ok().map(|usage| Capacity::bytes(usage.used));
+        }
+        match &seen.backing {
+            ObservedBacking::Image(image) => Some(image.allocated),
+            _ => None,
+        }
+    }
+}
+
+/// Which path inside the volume a mount shows: its root, less the root of the stage.
+fn sub_path(mount: &Mount, staged: Option<&Mount>) -> Option<PathBuf> {
+    let from = staged.map_or(Path::new("/"), |staged| staged.root.as_path());
+    let rest = mount.root.strip_prefix(from).ok()?;
+    (!rest.as_os_str().is_empty()).then(|| rest.to_owned())
+}
