@@ -182,3 +182,112 @@ pub fn stage_lane(spec: Option<&VolumeSpec>) -> Lane {
 pub fn expand_lane(spec: Option<&VolumeSpec>) -> Lane {
     if spec.is_some_and(VolumeSpec::is_raw) { Lane::Kernel } else { Lane::Mkfs }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::action::{AttachRequest, ExpandRequest, StageRequest};
+    use crate::model::{
+        AccessMode, Capacity, DeviceBacking, FsSpec, FsType, ImageBacking, Name, Owner, Ownership, Reclaim,
+        SnapshotSpec, Source, VolumeId, VolumeMode,
+    };
+    use crate::plan::Risk;
+
+    #[test]
+    fn every_lane_has_room_and_long_work_leaves_a_worker() {
+        for (parallelism, cores) in [(0, 0), (1, 1), (2, 64), (3, 2), (4, 2), (16, 2), (16, 64), (1024, 1)] {
+            let limits = Limits::new(parallelism, cores);
+            for lane in Lane::ALL {
+                assert!((1..=limits.total).contains(&limits.of(lane)), "{lane:?} of {limits:?}");
+            }
+            assert!(limits.total == 1 || limits.long() < limits.total, "{limits:?}");
+        }
+        assert_eq!(Limits::new(16, 2), Limits { total: 16, mkfs: 4, copy: 2 });
+    }
+
+    fn image() -> Backing {
+        Backing::Image(ImageBacking {
+            pool: "default".parse().unwrap(),
+            pool_path: PathBuf::from("/pool"),
+            allocate: Default::default(),
+            direct_io: false,
+            sector_size: Default::default(),
+        })
+    }
+
+    fn device() -> Backing {
+        Backing::Device(DeviceBacking { path: PathBuf::from("/dev/disk/by-id/x"), expect: Default::default() })
+    }
+
+    fn spec(backing: Backing, fs: Option<FsSpec>) -> VolumeSpec {
+        let project: Name = "p".parse().unwrap();
+        VolumeSpec {
+            id: VolumeId::of_project(&project, &"v".parse().unwrap()),
+            owner: Owner::Project(project),
+            name: "v".to_owned(),
+            description: None,
+            volume_mode: if fs.is_some() { VolumeMode::Filesystem } else { VolumeMode::Block },
+            capacity: None,
+            access_mode: AccessMode::default(),
+            backing,
+            fs,
+            fs_type_given: true,
+            mount_options: vec![],
+            source: None,
+            reclaim: Reclaim::default(),
+            prevent_destroy: false,
+            ownership: Ownership::default(),
+            fs_group: None,
+        }
+    }
+
+    fn lane(action: Action, spec: VolumeSpec) -> Lane {
+        let mut desired = Desired::empty("p".parse().unwrap(), "p.toml".to_owned());
+        desired.volumes.insert(spec.id.clone(), spec);
+        let step =
+            Step { index: 0, action, pod: None, path: None, after: vec![], risk: Risk::None, reason: String::new() };
+        lane_of(&step, &desired)
+    }
+
+    fn create(spec: VolumeSpec) -> Lane {
+        lane(Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: false, approval: None })), spec)
+    }
+
+    fn stage(spec: VolumeSpec) -> Lane {
+        let staging_path = PathBuf::from("/run/csictl/v");
+        lane(Action::Stage(StageRequest { id: spec.id.clone(), staging_path, mount_options: vec![] }), spec)
+    }
+
+    fn expand(spec: VolumeSpec) -> Lane {
+        lane(Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::bytes(1 << 30) }), spec)
+    }
+
+    #[test]
+    fn what_may_format_or_copy_is_kept_from_short_steps() {
+        let ext4 = || Some(FsSpec::plain(FsType::Ext4));
+        let never = Some(FsSpec { format: FormatPolicy::Never, ..FsSpec::plain(FsType::Ext4) });
+        let mut clone = spec(image(), ext4());
+        clone.source = Some(Source::Volume("p.other".parse().unwrap()));
+        assert_eq!(create(clone), Lane::Copy);
+        assert_eq!(create(spec(image(), ext4())), Lane::Mkfs);
+        assert_eq!(create(spec(image(), None)), Lane::Kernel);
+        assert_eq!(create(spec(device(), ext4())), Lane::Kernel);
+        assert_eq!(stage(spec(image(), ext4())), Lane::Kernel);
+        assert_eq!(stage(spec(device(), ext4())), Lane::Mkfs);
+        assert_eq!(stage(spec(device(), never)), Lane::Kernel);
+        assert_eq!(expand(spec(image(), ext4())), Lane::Mkfs);
+        assert_eq!(expand(spec(image(), None)), Lane::Kernel);
+        let volume = spec(image(), ext4());
+        let snapshot = SnapshotSpec {
+            id: "p.s".parse().unwrap(),
+            owner: volume.owner.clone(),
+            name: "s".to_owned(),
+            volume: volume.id.clone(),
+        };
+        assert_eq!(lane(Action::Snapshot(snapshot), volume.clone()), Lane::Copy);
+        let attach = AttachRequest { id: volume.id.clone(), read_only: false };
+        assert_eq!(lane(Action::Attach(attach), volume), Lane::Kernel);
+    }
+}

@@ -14,7 +14,7 @@ pub mod signal;
 
 pub use engine::{Engine, Panicked};
 pub use event::{Event, EventSink, StepFailure, Summary};
-pub use lanes::{Lane, lane_of, lane_of_action};
+pub use lanes::{Lane, expand_lane, lane_of, lane_of_action, stage_lane};
 pub use options::{OnError, Options, PARALLELISM};
 pub use run::execute;
 pub use signal::Stop;
