@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use csictl::host::linux::format::{format, size};
-use csictl::host::linux::probe::probe_path;
+use csictl::host::linux::probe::{probe_one, probe_path};
 use csictl::host::{ErrorKind, FormatRequest, Formatted, Lock};
 use csictl::model::{Capacity, FsType, FsUuid, Probe, SectorSize};
 
@@ -248,4 +248,72 @@ fn what_a_template_cannot_carry_is_made_by_mkfs() {
         assert_eq!(format(&request, &no_lock()).unwrap(), Formatted::Mkfs);
         assert_clean(&path, FsType::Ext4, &place);
     }
+}
+
+#[test]
+fn what_a_killed_mkfs_leaves_is_made_again_under_its_mark_and_refused_without() {
+    for fs in FsType::ALL {
+        let mut killed = 0;
+        for write in [1, 2, 3, 4, 5, 8, 12, 16, 24, 40, 80] {
+            let place = Place::new();
+            let path = sparse(&place, "image", Capacity::mib(320).get());
+            let request = FormatRequest { fresh_image: false, resume: true, ..request(&path, fs) };
+            let mkfs = match fs {
+                FsType::Ext4 => std::format!("mke2fs -q -t ext4 -b 4096 -E nodiscard -U {}", request.uuid),
+                FsType::Xfs => std::format!("mkfs.xfs -q -m uuid={}", request.uuid),
+                FsType::Btrfs => std::format!("mkfs.btrfs -q -U {}", request.uuid),
+            };
+            let inject = std::format!("inject=pwrite64,write:signal=SIGKILL:when={write}");
+            let (code, _) = run(&std::format!("strace -o /dev/null -e {inject} {mkfs} image"), &place);
+            killed += usize::from(code != 0);
+            let left = probe_path(&path);
+
+            if !left.is_blank() {
+                let unmarked = FormatRequest { resume: false, ..request.clone() };
+                assert_eq!(format(&unmarked, &no_lock()).unwrap_err().kind, ErrorKind::NotBlank, "{fs} {write}");
+            }
+            format(&request, &no_lock())
+                .unwrap_or_else(|error| panic!("{fs} killed at write {write}, {left}: {error}"));
+
+            assert_clean(&path, fs, &place);
+        }
+        assert!(killed >= 6, "{fs}: only {killed} were killed");
+    }
+}
+
+#[test]
+fn a_template_is_copied_into_a_full_image_without_freeing_anything() {
+    let place = Place::new();
+    let made: Vec<_> = (0..3)
+        .map(|index| {
+            let path = place.join(std::format!("image{index}"));
+            let (code, text) = run(&std::format!("fallocate -l 100M image{index}"), &place);
+            assert_eq!(code, 0, "{text}");
+            let request = FormatRequest {
+                discard: false,
+                options: vec!["-m".to_owned(), "3".to_owned()],
+                templates: Some(place.path().to_owned()),
+                ..request(&path, FsType::Ext4)
+            };
+            let how = format(&request, &no_lock()).unwrap();
+            assert!(path.metadata().unwrap().blocks() * 512 >= Capacity::mib(100).get());
+            assert_clean(&path, FsType::Ext4, &place);
+            how
+        })
+        .collect();
+    assert_eq!(made, [Formatted::Mkfs, Formatted::Template, Formatted::Template]);
+}
+
+#[test]
+fn a_btrfs_whose_copy_of_the_superblock_is_missing_does_not_pass_for_made() {
+    let place = Place::new();
+    let path = sparse(&place, "image", Capacity::mib(320).get());
+    format(&request(&path, FsType::Btrfs), &no_lock()).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    assert!(probe_one(&file, FsType::Btrfs).unwrap().is_some());
+
+    file.write_all_at(&[0; 4096], 64 << 20).unwrap();
+
+    assert!(probe_one(&file, FsType::Btrfs).unwrap().is_none());
+    assert!(matches!(probe_path(&path), Probe::Known(_)), "it still is a btrfs to everybody else");
 }
