@@ -2,4 +2,7 @@
 
 mod filesystem;
 mod format;
+mod loops;
+mod mounts;
 mod probe;
+mod rig;

@@ -80,7 +80,8 @@ impl Place {
 
     /// Mounts of this namespace at or below the folder, and those of its loops wherever they are: the targets, sorted.
     pub fn mounts(&self) -> Vec<PathBuf> {
-        let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let text = fs::read("/proc/thread-self/mountinfo").unwrap();
+        let text = String::from_utf8_lossy(&text);
         let mut targets: Vec<PathBuf> = text
             .lines()
             .filter_map(|line| line.split(' ').nth(4))

@@ -1,13 +1,42 @@
 //! The real machine: loop devices, mounts, file-system tools and probes of Linux behind the traits of [`crate::host`].
+//!
+//! Way in: [`LinuxObserve`] and [`LinuxHost`] (host.rs), whose verbs each call one room. All `unsafe` is in `sys`.
 
+mod bind;
+mod commit;
+mod copy;
 pub mod crc32c;
+mod device;
+mod discard;
 pub mod erase;
+mod errors;
 pub mod ext_superblock;
 pub mod ext_template;
+mod facts;
+mod files;
 pub mod format;
+mod freeze;
 pub mod fs_uuid;
 pub mod fsck;
 pub mod grow;
 pub mod helper;
+mod host;
+mod identity;
+mod image;
+mod landing;
+mod lock;
+mod lookup;
+mod loopdev;
 pub mod mkfs;
+mod mount;
+mod mountinfo;
+mod options;
+mod ownership;
+mod path;
 pub mod probe;
+mod small;
+mod sys;
+mod unmount;
+mod who;
+
+pub use host::{LinuxHost, LinuxObserve};

@@ -1,0 +1,122 @@
+//! An existing block device: its number, size, sectors, serial and WWN, and who else holds it. Read from sysfs and udev's
+//! database, so that looking at a disk does not open it.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::errors::{failed, wrong};
+use super::{lookup, sys};
+use crate::host::{ErrorKind, Result};
+use crate::model::observed::ObservedDevice;
+use crate::model::{BlockId, Capacity};
+
+/// The unit of `size` in sysfs, whatever the device's sectors are.
+const SYSFS_SECTOR: u64 = 512;
+
+/// A block device, links followed.
+pub fn observe(path: &Path) -> Result<Option<ObservedDevice>> {
+    const ACT: &str = "look at device";
+    let metadata = match fs::metadata(path) {
+        Err(error) if super::files::is_missing(&error) => return Ok(None),
+        answer => answer.map_err(failed(ACT, path))?,
+    };
+    if !metadata.file_type().is_block_device() {
+        return Err(wrong(ErrorKind::Foreign, ACT, path, "it is not a block device"));
+    }
+    let (major, minor) = sys::device_numbers(metadata.rdev());
+    let block = BlockId { major, minor };
+    let folder = sysfs(block);
+    // A partition has its disk's queue and identity.
+    let disk = if folder.join("partition").exists() { folder.join("..") } else { folder.clone() };
+    let sectors: u64 = word(&folder.join("size"))
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| wrong(ErrorKind::NotFound, ACT, path, format!("{} does not tell its size", folder.display())))?;
+    let udev = Udev::of(block);
+    Ok(Some(ObservedDevice {
+        block,
+        size: Capacity::bytes(sectors * SYSFS_SECTOR),
+        serial: udev
+            .get("ID_SERIAL_SHORT")
+            .or_else(|| first_word(&disk, &["serial", "device/serial", "dm/uuid", "md/uuid"]))
+            .or_else(|| udev.get("ID_SERIAL")),
+        wwn: udev.get("ID_WWN").or_else(|| first_word(&disk, &["wwid", "device/wwid"])),
+        sector_size: first_word(&disk, &["queue/logical_block_size"]).and_then(|text| text.parse().ok()).unwrap_or(512),
+        holders: holders(block, &folder)?,
+    }))
+}
+
+fn sysfs(block: BlockId) -> PathBuf {
+    PathBuf::from(format!("/sys/dev/block/{block}"))
+}
+
+fn word(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn first_word(folder: &Path, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| word(&folder.join(name)))
+}
+
+/// Who holds a device, in words: mounts in this namespace, dm and md above it, swap, and the same of its partitions.
+fn holders(block: BlockId, folder: &Path) -> Result<Vec<String>> {
+    let mut parts = vec![(block, folder.to_owned(), String::new())];
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let below = entry.path();
+        if below.join("partition").exists()
+            && let Some(number) = word(&below.join("dev")).and_then(|text| parse_block(&text))
+        {
+            parts.push((number, below, format!("its partition {} is ", entry.file_name().to_string_lossy())));
+        }
+    }
+    let table = lookup::table()?;
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let mut found = Vec::new();
+    for (number, below, prefix) in parts {
+        for mount in table.iter().filter(|mount| mount.device == number || source_is(&mount.source, number)) {
+            found.push(format!("{prefix}mounted at {}", mount.target.display()));
+        }
+        for holder in fs::read_dir(below.join("holders")).into_iter().flatten().flatten() {
+            let name = holder.file_name().to_string_lossy().into_owned();
+            let known = word(&holder.path().join("dm/name")).map(|dm| format!(" ({dm})")).unwrap_or_default();
+            found.push(format!("{prefix}held by {name}{known}"));
+        }
+        let is_swap =
+            |line: &&str| line.split_whitespace().next().is_some_and(|path| source_is(Path::new(path), number));
+        if swaps.lines().skip(1).any(|line| is_swap(&line)) {
+            found.push(format!("{prefix}used as swap"));
+        }
+    }
+    found.dedup();
+    Ok(found)
+}
+
+/// btrfs and swap name their device by path only.
+fn source_is(source: &Path, block: BlockId) -> bool {
+    source.starts_with("/dev")
+        && fs::metadata(source).is_ok_and(|metadata| {
+            let (major, minor) = sys::device_numbers(metadata.rdev());
+            metadata.file_type().is_block_device() && BlockId { major, minor } == block
+        })
+}
+
+fn parse_block(text: &str) -> Option<BlockId> {
+    let (major, minor) = text.split_once(':')?;
+    Some(BlockId { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
+/// udev's properties of a device, where udev runs.
+struct Udev(String);
+
+impl Udev {
+    fn of(block: BlockId) -> Self {
+        Self(fs::read_to_string(format!("/run/udev/data/b{block}")).unwrap_or_default())
+    }
+
+    fn get(&self, key: &str) -> Option<String> {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix("E:")?.split_once('='));
+        lines.into_iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+    }
+}

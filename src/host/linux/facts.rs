@@ -1,0 +1,72 @@
+//! Facts about the machine and this process: name, boot, mount namespace, privileges, and what a pool's file system can do.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::errors::failed;
+use super::{files, lookup, sys, who};
+use crate::host::{PoolFacts, Result};
+use crate::model::observed::HostFacts;
+use crate::model::{Capacity, Pool};
+
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Name, boot, namespace, privileges; `boot_id` stands in for the kernel's in tests of a reboot.
+pub fn host(boot_id: Option<&str>) -> Result<HostFacts> {
+    let boot_id = match boot_id {
+        Some(given) => given.to_owned(),
+        None => fs::read_to_string(BOOT_ID).map_err(failed("read", BOOT_ID))?.trim().to_owned(),
+    };
+    let status = fs::read_to_string("/proc/thread-self/status").map_err(failed("read", "/proc/thread-self/status"))?;
+    let capabilities = effective_capabilities(&status).unwrap_or(0);
+    let has = |capability: u32| capabilities & (1 << capability) != 0;
+    Ok(HostFacts {
+        hostname: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        boot_id,
+        mount_namespace: who::facts_namespace("self").unwrap_or_default(),
+        privileged: has(CAP_SYS_ADMIN),
+        can_grow_ext4_online: has(CAP_SYS_RESOURCE),
+    })
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// The file system below a pool's directory, or below its nearest existing parent.
+pub fn pool(pool: &Pool) -> Result<PoolFacts> {
+    let nearest = pool.path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let usage = files::usage(nearest)?;
+    let directory = File::open(nearest).map_err(failed("open pool", nearest))?;
+    let (mount, _) = lookup::mount_of(directory.as_fd(), nearest)?;
+    let reflink = match mount.fs_type.as_str() {
+        "btrfs" | "bcachefs" => true,
+        "xfs" => sys::xfs_reflink(directory.as_fd()).unwrap_or(false),
+        _ => false,
+    };
+    Ok(PoolFacts {
+        exists: pool.path.is_dir(),
+        fs_type: mount.fs_type,
+        free: Capacity::bytes(usage.free),
+        total: Capacity::bytes(usage.total),
+        reflink,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_status() {
+        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t000001fffeffffff\n";
+        let found = effective_capabilities(status).unwrap();
+        assert_ne!(found & (1 << CAP_SYS_ADMIN), 0);
+        assert_eq!(found & (1 << CAP_SYS_RESOURCE), 0);
+        assert_eq!(effective_capabilities("Name: x"), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! Plain looks at files and directories, and the making and removing of single directories.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::errors::{failed, wrong};
+use super::{loopdev, sys};
+use crate::host::{ErrorKind, FileFacts, FileKind, FsUsage, Result};
+use crate::model::{BlockId, Done};
+
+/// What lies at a path, not following a last link.
+pub fn stat(path: &Path) -> Result<Option<FileFacts>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(facts(&metadata))),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(failed("look at", path)(error)),
+    }
+}
+
+/// Nothing there: the path, or a directory on the way.
+pub fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+}
+
+fn facts(metadata: &fs::Metadata) -> FileFacts {
+    /// `st_blocks` counts these, whatever the file system's block is (stat(2)).
+    const STAT_BLOCK: u64 = 512;
+    let sort = metadata.file_type();
+    let kind = match () {
+        () if sort.is_file() => FileKind::File,
+        () if sort.is_dir() => FileKind::Directory,
+        () if sort.is_symlink() => FileKind::Link,
+        () if sort.is_block_device() => FileKind::Block,
+        () => FileKind::Other,
+    };
+    let (major, minor) = sys::device_numbers(metadata.rdev());
+    FileFacts {
+        kind,
+        file: loopdev::file_id(metadata),
+        device: (sort.is_block_device() || sort.is_char_device()).then_some(BlockId { major, minor }),
+        size: metadata.size(),
+        allocated: metadata.blocks() * STAT_BLOCK,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mode: metadata.mode() & 0o7777,
+    }
+}
+
+/// Makes a directory and its missing parents with this mode.
+pub fn make_dir(path: &Path, mode: u32) -> Result<Done> {
+    const ACT: &str = "make directory";
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Ok(Done::Already),
+        Ok(_) => return Err(wrong(ErrorKind::Exists, ACT, path, "something that is not a directory is there")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(ACT, path)(error)),
+    }
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed(ACT, path))?;
+    Ok(Done::Changed)
+}
+
+/// Removes one empty directory.
+pub fn remove_dir(path: &Path) -> Result<Done> {
+    const ACT: &str = "remove directory";
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(Done::Changed),
+        Err(error) if is_missing(&error) && fs::symlink_metadata(path).is_err() => Ok(Done::Already),
+        // rmdir(2) may say EEXIST for it.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {
+            Err(wrong(ErrorKind::NotEmpty, ACT, path, "it is not empty"))
+        }
+        Err(error) => Err(failed(ACT, path)(error)),
+    }
+}
+
+/// Use of the file system at `path`.
+pub fn usage(path: &Path) -> Result<FsUsage> {
+    let facts = rustix::fs::statvfs(path).map_err(|error| failed("measure", path)(error.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(facts.f_frsize);
+    Ok(FsUsage {
+        total: bytes(facts.f_blocks),
+        used: bytes(facts.f_blocks.saturating_sub(facts.f_bfree)),
+        free: bytes(facts.f_bfree),
+        available: bytes(facts.f_bavail),
+        inodes: facts.f_files,
+        inodes_used: facts.f_files.saturating_sub(facts.f_ffree),
+    })
+}

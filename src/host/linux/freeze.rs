@@ -1,0 +1,70 @@
+//! Freezing a file system so that a copy of it is of one moment. A SIGKILL after FIFREEZE would leave every writer unkillable, so
+//! a child holds the freeze: it thaws when the pipe to us closes, for whatever reason, and when the time is over.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::errors::{failed, refused, wrong};
+use super::sys::{self, FREEZE_FAILED, FREEZE_HELD, FreezeChild};
+use crate::host::request::FreezeGuard;
+use crate::host::{ErrorKind, Freeze, HostError, Result};
+use crate::model::Done;
+
+const ACT: &str = "freeze";
+
+struct Held {
+    child: FreezeChild,
+    said: Mutex<File>,
+}
+
+impl FreezeGuard for Held {
+    fn held(&self) -> bool {
+        let said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut polled = [PollFd::new(&*said, PollFlags::IN)];
+        // Anything more it has to say, its death included, means that the freeze is over.
+        matches!(poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0)) && self.child.pid() > 0
+    }
+}
+
+/// Freezes a mounted file system until the guard goes, at most `timeout`.
+pub fn freeze(mount_point: &Path, timeout: Duration) -> Result<Freeze> {
+    let directory = open(ACT, mount_point)?;
+    let child = FreezeChild::spawn(directory.as_fd(), timeout).map_err(failed(ACT, mount_point))?;
+    let mut said = File::from(child.said.try_clone().map_err(failed(ACT, mount_point))?);
+    let mut word = [0u8; 2];
+    let length = said.read(&mut word).map_err(failed(ACT, mount_point))?;
+    match (length, word[0]) {
+        (1.., FREEZE_HELD) => Ok(Freeze::new(Held { child, said: Mutex::new(said) })),
+        (2, FREEZE_FAILED) => {
+            let error = std::io::Error::from_raw_os_error(word[1].into());
+            let mut failure = HostError::io(ACT, mount_point, &error);
+            if failure.errno == Some(libc::EBUSY) {
+                failure.cause = "it is frozen already".to_owned();
+            }
+            Err(failure)
+        }
+        _ => Err(wrong(ErrorKind::Other, ACT, mount_point, "the child that holds the freeze died")),
+    }
+}
+
+/// Thaws what a killed run left frozen.
+pub fn thaw(mount_point: &Path) -> Result<Done> {
+    const ACT: &str = "thaw";
+    match sys::thaw(open(ACT, mount_point)?.as_fd()) {
+        Ok(()) => Ok(Done::Changed),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Done::Already),
+        Err(error) => Err(failed(ACT, mount_point)(error)),
+    }
+}
+
+fn open(act: &'static str, mount_point: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, mount_point, flags, Mode::empty()).map_err(refused(act, mount_point))
+}

@@ -1,0 +1,352 @@
+//! [`LinuxObserve`] reads this machine and [`LinuxHost`] changes it. Each verb is one call into the room that does it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::commit::Commits;
+use super::errors::failed;
+use super::{
+    bind, copy, device, erase, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity, image, lock,
+    lookup, loopdev, mount, ownership, path, probe, small, unmount, who,
+};
+use crate::host::{
+    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, FileFacts, FormatRequest, Formatted, Freeze, FsMount,
+    FsUsage, GrowRequest, Holder, Host, Lock, LockMode, NewImage, Observe, Place, PoolFacts, Result, ToolFacts,
+    Unmount,
+};
+use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
+use crate::model::record::ImageIdentity;
+use crate::model::{
+    BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountTable, Ownership, Pool, Probe, PublishKind,
+};
+
+/// Reads this machine.
+#[derive(Debug, Default)]
+pub struct LinuxObserve {
+    boot_id: Option<String>,
+}
+
+impl LinuxObserve {
+    /// This machine as it is.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This machine as if it had booted under another id: what RUN holds is void then. For tests of a reboot.
+    pub fn with_boot_id(boot_id: impl Into<String>) -> Self {
+        Self { boot_id: Some(boot_id.into()) }
+    }
+}
+
+/// Changes this machine. Shared by all worker threads; its only state is the queue of those who wait for a flush.
+#[derive(Debug, Default)]
+pub struct LinuxHost {
+    observe: LinuxObserve,
+    commits: Commits,
+}
+
+impl LinuxHost {
+    /// This machine.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This machine, read by `observe`.
+    pub fn over(observe: LinuxObserve) -> Self {
+        Self { observe, commits: Commits::default() }
+    }
+}
+
+impl Deref for LinuxHost {
+    type Target = LinuxObserve;
+
+    fn deref(&self) -> &LinuxObserve {
+        &self.observe
+    }
+}
+
+impl Observe for LinuxObserve {
+    fn facts(&self) -> Result<HostFacts> {
+        facts::host(self.boot_id.as_deref())
+    }
+
+    fn mount_table(&self) -> Result<MountTable> {
+        lookup::table().map(MountTable::new)
+    }
+
+    fn mounts_at(&self, target: &Path) -> Result<Vec<Mount>> {
+        lookup::stack_at(target)
+    }
+
+    fn loops(&self) -> Result<Vec<LoopDevice>> {
+        loopdev::loops()
+    }
+
+    fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+        loopdev::loop_of(file, hint)
+    }
+
+    fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
+        files::stat(path)
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<OsString>> {
+        small::list(directory)
+    }
+
+    fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        small::read(path)
+    }
+
+    fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {
+        image::observe(path)
+    }
+
+    fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {
+        device::observe(path)
+    }
+
+    fn probe(&self, path: &Path) -> Probe {
+        probe::probe_path(path)
+    }
+
+    fn filesystem_size(&self, path: &Path, fs: FsType) -> Result<Capacity> {
+        format::size(path, fs)
+    }
+
+    fn usage(&self, path: &Path) -> Result<FsUsage> {
+        files::usage(path)
+    }
+
+    fn pool(&self, pool: &Pool) -> Result<PoolFacts> {
+        facts::pool(pool)
+    }
+
+    fn target(&self, trusted_root: &Path, target: &Path) -> Result<ObservedTarget> {
+        path::observe_target(trusted_root, target)
+    }
+
+    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {
+        Ok(who::namespace_lives(mount_namespace))
+    }
+
+    fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
+        who::holders(device, target)
+    }
+
+    fn tools(&self) -> Vec<ToolFacts> {
+        helper::tools()
+    }
+}
+
+impl Observe for LinuxHost {
+    fn facts(&self) -> Result<HostFacts> {
+        self.observe.facts()
+    }
+
+    fn mount_table(&self) -> Result<MountTable> {
+        self.observe.mount_table()
+    }
+
+    fn mounts_at(&self, target: &Path) -> Result<Vec<Mount>> {
+        self.observe.mounts_at(target)
+    }
+
+    fn loops(&self) -> Result<Vec<LoopDevice>> {
+        self.observe.loops()
+    }
+
+    fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+        self.observe.loop_of(file, hint)
+    }
+
+    fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
+        self.observe.stat(path)
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<OsString>> {
+        self.observe.list(directory)
+    }
+
+    fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        self.observe.read_small(path)
+    }
+
+    fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {
+        self.observe.image(path)
+    }
+
+    fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {
+        self.observe.device(path)
+    }
+
+    fn probe(&self, path: &Path) -> Probe {
+        self.observe.probe(path)
+    }
+
+    fn filesystem_size(&self, path: &Path, fs: FsType) -> Result<Capacity> {
+        self.observe.filesystem_size(path, fs)
+    }
+
+    fn usage(&self, path: &Path) -> Result<FsUsage> {
+        self.observe.usage(path)
+    }
+
+    fn pool(&self, pool: &Pool) -> Result<PoolFacts> {
+        self.observe.pool(pool)
+    }
+
+    fn target(&self, trusted_root: &Path, target: &Path) -> Result<ObservedTarget> {
+        self.observe.target(trusted_root, target)
+    }
+
+    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {
+        self.observe.namespace_lives(mount_namespace)
+    }
+
+    fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
+        self.observe.holders(device, target)
+    }
+
+    fn tools(&self) -> Vec<ToolFacts> {
+        self.observe.tools()
+    }
+}
+
+impl Host for LinuxHost {
+    fn make_dir(&self, path: &Path, mode: u32) -> Result<Done> {
+        files::make_dir(path, mode)
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<Done> {
+        files::remove_dir(path)
+    }
+
+    fn write_small(&self, path: &Path, content: &[u8], durable: bool) -> Result<()> {
+        small::write(&self.commits, path, content, durable)
+    }
+
+    fn remove_small(&self, path: &Path, durable: bool) -> Result<Done> {
+        small::remove(&self.commits, path, durable)
+    }
+
+    fn set_aside(&self, path: &Path, directory: &Path) -> Result<PathBuf> {
+        small::set_aside(path, directory)
+    }
+
+    fn lock(&self, path: &Path, mode: LockMode, timeout: Duration) -> Result<Lock> {
+        lock::lock(path, mode, timeout)
+    }
+
+    fn create_image(&self, new: &NewImage) -> Result<FileId> {
+        image::create(new)
+    }
+
+    fn format(&self, request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
+        format::format(request, lock)
+    }
+
+    fn copy_image(&self, request: &CopyRequest, _lock: &Lock) -> Result<CopyMethod> {
+        copy::copy(request)
+    }
+
+    fn resize_image(&self, path: &Path, file: FileId, size: Capacity, full: bool) -> Result<Done> {
+        image::resize(path, file, size, full)
+    }
+
+    fn allocate_image(&self, path: &Path, file: FileId) -> Result<Done> {
+        image::allocate_all(path, file)
+    }
+
+    fn set_identity(&self, path: &Path, new: &ImageIdentity) -> Result<Done> {
+        identity::write(path, new)
+    }
+
+    fn place_image(&self, part: &Path, path: &Path, place: Place) -> Result<()> {
+        image::place(&self.commits, part, path, &place)
+    }
+
+    fn remove_image(&self, path: &Path, file: Option<FileId>) -> Result<Done> {
+        image::remove(path, file)
+    }
+
+    fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop> {
+        loopdev::attach(request)
+    }
+
+    fn detach_loop(&self, index: u32, file: FileId) -> Result<Done> {
+        loopdev::detach(index, file)
+    }
+
+    fn resize_loop(&self, index: u32, file: FileId) -> Result<Done> {
+        loopdev::resize(index, file)
+    }
+
+    fn check_filesystem(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Done> {
+        fsck::check_filesystem(device, fs, lock)
+    }
+
+    fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done> {
+        grow::grow_filesystem(request, lock)
+    }
+
+    fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()> {
+        fs_uuid::change_uuid(path, fs, uuid, lock, &loopdev::attach_for_a_moment)
+    }
+
+    fn erase_signatures(&self, device: &Path, expect: BlockId) -> Result<Done> {
+        erase::erase_signatures(device, expect)
+    }
+
+    fn mount(&self, request: &FsMount) -> Result<()> {
+        mount::mount(request)
+    }
+
+    fn remount(&self, request: &FsMount) -> Result<Done> {
+        mount::remount(request)
+    }
+
+    fn bind(&self, request: &BindMount) -> Result<()> {
+        bind::bind(request)
+    }
+
+    fn unmount(&self, request: &Unmount) -> Result<Done> {
+        unmount::unmount(request)
+    }
+
+    fn make_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Vec<PathBuf>> {
+        path::make_target(trusted_root, target, kind, path::PARENTS_MODE)
+    }
+
+    fn remove_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Done> {
+        path::remove_target(trusted_root, target, kind)
+    }
+
+    fn set_ownership(&self, path: &Path, wanted: Ownership) -> Result<Done> {
+        ownership::set(path, wanted)
+    }
+
+    fn change_group(&self, path: &Path, group: u32) -> Result<Done> {
+        ownership::change_group(path, group)
+    }
+
+    fn freeze(&self, mount_point: &Path, timeout: Duration) -> Result<Freeze> {
+        freeze::freeze(mount_point, timeout)
+    }
+
+    fn thaw(&self, mount_point: &Path) -> Result<Done> {
+        freeze::thaw(mount_point)
+    }
+
+    fn sync(&self, path: &Path) -> Result<()> {
+        let opened = File::open(path).map_err(failed("flush", path))?;
+        rustix::fs::syncfs(&opened).map_err(|error| failed("flush", path)(error.into()))
+    }
+
+    fn flush_device(&self, device: &Path) -> Result<()> {
+        File::open(device).and_then(|opened| opened.sync_all()).map_err(failed("flush", device))
+    }
+}

@@ -1,0 +1,190 @@
+//! Mounts as the kernel has them now: the whole table for a plan, and one place's stack of mounts at a cost that does not grow
+//! with the table. statx tells the unique id of the mount a path lies on, statmount (6.8) tells that mount; where the kernel
+//! has neither, the table is read.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
+
+use super::errors::failed;
+use super::{mountinfo, sys};
+use crate::host::{ErrorKind, HostError, Result};
+use crate::model::{BlockId, Mount};
+
+/// The table of the *thread's* namespace: `/proc/self` would be that of the process's first thread.
+const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
+
+/// The most mounts on one place that are followed down.
+const STACK_MAX: usize = 4096;
+
+/// `STATX_MNT_ID_UNIQUE` (linux/stat.h, 6.8).
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+static NO_STATMOUNT: AtomicBool = AtomicBool::new(false);
+
+/// All mounts, in the kernel's order.
+pub fn table() -> Result<Vec<Mount>> {
+    let text = fs::read(MOUNTINFO).map_err(failed("read the mount table", MOUNTINFO))?;
+    parse(&text)
+}
+
+/// A table in another process's view.
+pub fn parse(text: &[u8]) -> Result<Vec<Mount>> {
+    mountinfo::parse(text).map_err(|cause| HostError::new(ErrorKind::Invalid, "read the mount table", MOUNTINFO, cause))
+}
+
+/// The stack of mounts at exactly `target`, the visible one last.
+pub fn stack_at(target: &Path) -> Result<Vec<Mount>> {
+    let facts = match statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MNT_ID_UNIQUE) {
+        Ok(facts) => facts,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        Err(error) => return Err(failed("look at the mounts of", target)(error.into())),
+    };
+    if knows_mount_roots(&facts) && !facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(Vec::new());
+    }
+    if has_unique_id(&facts)
+        && let Some(stack) = follow_down(facts.stx_mnt_id, target)?
+    {
+        return Ok(stack);
+    }
+    Ok(table()?.into_iter().filter(|mount| mount.target == target).collect())
+}
+
+/// The mount that an open file lies on, and whether the file is that mount's root.
+pub fn mount_of(fd: BorrowedFd<'_>, object: &Path) -> Result<(Mount, bool)> {
+    let act = "look at the mount of";
+    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let facts = statx(fd, c"", flags, MNT_ID_UNIQUE).map_err(|error| failed(act, object)(error.into()))?;
+    let is_root = facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    if has_unique_id(&facts)
+        && let Some((mount, _)) = by_unique_id(facts.stx_mnt_id, object)?
+    {
+        return Ok((mount, is_root));
+    }
+    let facts = statx(fd, c"", flags, StatxFlags::MNT_ID).map_err(|error| failed(act, object)(error.into()))?;
+    let found = table()?.into_iter().find(|mount| mount.id == facts.stx_mnt_id);
+    let mount =
+        found.ok_or_else(|| HostError::new(ErrorKind::NotFound, act, object, "its mount is not in this namespace"))?;
+    let at_target = mount.target == object;
+    Ok((mount, if knows_mount_roots(&facts) { is_root } else { at_target }))
+}
+
+fn has_unique_id(facts: &rustix::fs::Statx) -> bool {
+    facts.stx_mask & MNT_ID_UNIQUE.bits() != 0 && !NO_STATMOUNT.load(Ordering::Relaxed)
+}
+
+fn knows_mount_roots(facts: &rustix::fs::Statx) -> bool {
+    facts.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+}
+
+/// The mounts below the one with this id as long as they are at the same place; `None` when the kernel has no statmount.
+fn follow_down(id: u64, target: &Path) -> Result<Option<Vec<Mount>>> {
+    let mut stack = Vec::new();
+    let mut next = id;
+    while stack.len() < STACK_MAX {
+        let Some((mount, parent)) = by_unique_id(next, target)? else {
+            // The topmost may be gone since statx saw it; the table then tells the truth.
+            return Ok(if stack.is_empty() { None } else { Some(stack) });
+        };
+        if mount.target != target {
+            break;
+        }
+        stack.push(mount);
+        if parent == next {
+            break;
+        }
+        next = parent;
+    }
+    stack.reverse();
+    Ok(Some(stack))
+}
+
+/// One mount and its parent's unique id; `None` when it can't be asked for.
+fn by_unique_id(id: u64, object: &Path) -> Result<Option<(Mount, u64)>> {
+    if NO_STATMOUNT.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let told = match sys::statmount(id) {
+        Ok(told) => told,
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOSYS | libc::EPERM) => {
+                NO_STATMOUNT.store(true, Ordering::Relaxed);
+                return Ok(None);
+            }
+            Some(libc::ENOENT) => return Ok(None),
+            _ => return Err(failed("look at the mounts of", object)(error)),
+        },
+    };
+    let needed = sys::statmount_mask::SB_SOURCE | sys::statmount_mask::MNT_OPTS;
+    if told.head.mask & needed != needed && told.head.mask & sys::statmount_mask::SB_SOURCE == 0 {
+        // Before 6.13 statmount does not tell the source.
+        NO_STATMOUNT.store(true, Ordering::Relaxed);
+        return Ok(None);
+    }
+    Ok(Some((from_statmount(&told), told.head.parent_id)))
+}
+
+fn from_statmount(told: &sys::StatMount) -> Mount {
+    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    let mut fs_type = String::from_utf8_lossy(&told.fs_type).into_owned();
+    if !told.fs_subtype.is_empty() {
+        fs_type = format!("{fs_type}.{}", String::from_utf8_lossy(&told.fs_subtype));
+    }
+    let mut super_options = super_flags(told.head.super_flags);
+    super_options.extend(mountinfo::options(&told.options));
+    Mount {
+        id: u64::from(told.head.old_id),
+        parent: u64::from(told.head.old_parent_id),
+        device: BlockId { major: told.head.major, minor: told.head.minor },
+        root: path(&told.root),
+        target: path(&told.point),
+        fs_type,
+        source: path(&told.source),
+        options: mount_options(told.head.attributes),
+        super_options,
+        shared: told.head.propagation & libc::MS_SHARED != 0,
+        slave: told.head.propagation & libc::MS_SLAVE != 0,
+    }
+}
+
+/// `SB_*` flags in the words and order of mountinfo.
+fn super_flags(flags: u32) -> Vec<String> {
+    const SB_RDONLY: u32 = 1;
+    const OTHERS: [(u32, &str); 4] = [(1 << 4, "sync"), (1 << 7, "dirsync"), (1 << 6, "mand"), (1 << 25, "lazytime")];
+    let first = if flags & SB_RDONLY != 0 { "ro" } else { "rw" };
+    let others = OTHERS.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, word)| *word);
+    std::iter::once(first).chain(others).map(str::to_owned).collect()
+}
+
+/// `MOUNT_ATTR_*` in the words and order of mountinfo.
+fn mount_options(attributes: u64) -> Vec<String> {
+    use sys::attr;
+    let mut words = vec![if attributes & attr::RDONLY != 0 { "ro" } else { "rw" }];
+    for (bit, word) in [(attr::NOSUID, "nosuid"), (attr::NODEV, "nodev"), (attr::NOEXEC, "noexec")] {
+        if attributes & bit != 0 {
+            words.push(word);
+        }
+    }
+    match attributes & attr::ATIME_MASK {
+        attr::NOATIME => words.push("noatime"),
+        attr::RELATIME => {}
+        _ => {}
+    }
+    if attributes & attr::NODIRATIME != 0 {
+        words.push("nodiratime");
+    }
+    if attributes & attr::ATIME_MASK == attr::RELATIME {
+        words.push("relatime");
+    }
+    if attributes & attr::NOSYMFOLLOW != 0 {
+        words.push("nosymfollow");
+    }
+    words.into_iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,378 @@
+//! Loop devices: attach, adopt, detach, resize, and what is behind them.
+//!
+//! Attach is one LOOP_CONFIGURE with everything in it, AUTOCLEAR included, so that a process killed at any moment leaks no
+//! loop. LOOP_CTL_GET_FREE only advises: whoever loses the race asks again, and never clears a device that somebody else got.
+//! A loop is known by its backing's device, inode and offset; the path in sysfs lies once the file is renamed or deleted.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use loopdev::LoopControl;
+
+use super::errors::{failed, wrong};
+use super::{discard, sys};
+use crate::host::{AttachLoop, AttachedLoop, ErrorKind, HostError, LoopHold, Result};
+use crate::model::device::LOOP_MAJOR;
+use crate::model::{BlockId, Done, FileId, LoopDevice, SectorSize};
+
+/// How often the race for a free device is run before giving up.
+const ATTACH_TRIES: u32 = 256;
+/// How often a free device without discards is removed and asked for anew.
+const RENEW_TRIES: u32 = 32;
+/// How often a detached device is looked at again, and how long between: udev opens devices for a moment.
+const DETACH_LOOKS: u32 = 40;
+const DETACH_PAUSE: Duration = Duration::from_millis(5);
+
+/// Keeps a device open. Should nothing else have held it by the time it is let go, AUTOCLEAR has freed it, and its discards
+/// are put right for the next one.
+struct Hold {
+    file: Option<File>,
+    index: u32,
+    discard: bool,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        if !self.discard {
+            discard::renew(self.index);
+        }
+    }
+}
+
+/// The race for free devices is run once a process, not once a thread.
+static GATE: Mutex<()> = Mutex::new(());
+
+fn node(index: u32) -> PathBuf {
+    PathBuf::from(format!("/dev/loop{index}"))
+}
+
+/// A file's device and inode.
+pub fn file_id(metadata: &fs::Metadata) -> FileId {
+    let (major, minor) = sys::device_numbers(metadata.dev());
+    FileId { device: BlockId { major, minor }, inode: metadata.ino() }
+}
+
+/// Every attached loop device.
+pub fn loops() -> Result<Vec<LoopDevice>> {
+    let mut found = Vec::new();
+    for index in attached()? {
+        if let Some(device) = look(index)? {
+            found.push(device);
+        }
+    }
+    found.sort_by_key(|device| device.index);
+    Ok(found)
+}
+
+/// Indices of the devices that have something behind them, in no order.
+fn attached() -> Result<Vec<u32>> {
+    const BLOCK: &str = "/sys/block";
+    let entries = fs::read_dir(BLOCK).map_err(failed("list loop devices in", BLOCK))?;
+    let mut indices = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed("list loop devices in", BLOCK))?;
+        let name = entry.file_name();
+        let Some(index) = name.to_str().and_then(|name| name.strip_prefix("loop")).and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        // The kernel has this folder only while something is attached.
+        if fs::symlink_metadata(format!("{BLOCK}/loop{index}/loop")).is_ok() {
+            indices.push(index);
+        }
+    }
+    Ok(indices)
+}
+
+/// One device; `None` when nothing is attached to it.
+fn look(index: u32) -> Result<Option<LoopDevice>> {
+    let path = node(index);
+    // Opened for reading only: closing a device that was open for writing makes udev probe it again.
+    let device = match OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK).open(&path) {
+        Ok(device) => device,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENXIO | libc::ENODEV)) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed("open loop device", path)(error)),
+    };
+    describe(index, device.as_fd())
+}
+
+fn describe(index: u32, device: BorrowedFd<'_>) -> Result<Option<LoopDevice>> {
+    let act = "read the state of loop device";
+    let status = match sys::loop_status(device) {
+        Ok(status) => status,
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
+        Err(error) => return Err(failed(act, node(index))(error)),
+    };
+    let (major, minor) = sys::device_numbers(status.device);
+    Ok(Some(LoopDevice {
+        index,
+        block: BlockId { major: LOOP_MAJOR, minor: index },
+        backing: FileId { device: BlockId { major, minor }, inode: status.inode },
+        offset: status.offset,
+        size: sys::block_size_bytes(device).map_err(failed(act, node(index)))?,
+        read_only: status.flags & sys::LO_READ_ONLY != 0,
+        autoclear: status.flags & sys::LO_AUTOCLEAR != 0,
+        direct_io: status.flags & sys::LO_DIRECT_IO != 0,
+        sector_size: rustix::fs::ioctl_blksszget(device).map_err(|error| failed(act, node(index))(error.into()))?,
+    }))
+}
+
+/// The device whose backing is `file` from its beginning; `hint` is looked at first.
+pub fn loop_of(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+    if let Some(index) = hint
+        && let Some(device) = look(index)?
+        && device.backing == file
+        && device.offset == 0
+    {
+        return Ok(Some(device));
+    }
+    Ok(find_backing(file)?.into_iter().find(|device| device.offset == 0))
+}
+
+/// Every device whose backing is `file`, whatever the offset.
+fn find_backing(file: FileId) -> Result<Vec<LoopDevice>> {
+    let mut found = Vec::new();
+    for index in attached()? {
+        let Some(device) = look(index)? else { continue };
+        if device.backing == file {
+            found.push(device);
+        }
+    }
+    Ok(found)
+}
+
+/// Attaches the image, or adopts the device it is attached to. The caller holds the volume's lock.
+pub fn attach(request: &AttachLoop) -> Result<AttachedLoop> {
+    let image = open_image(request)?;
+    // Nobody else has the file open, so no loop device has: no need to look at all of them.
+    if !sys::sole_opener(image.as_fd())
+        && let Some(adopted) = adopt(request)?
+    {
+        return Ok(adopted);
+    }
+    configure(request, &image)
+}
+
+/// Attaches an image that is in the making (at its temporary name) and that has to be mounted once; the loop goes with its last
+/// user.
+pub fn attach_for_a_moment(path: &Path) -> Result<AttachedLoop> {
+    let metadata = fs::symlink_metadata(path).map_err(failed("attach", path))?;
+    attach(&AttachLoop {
+        path: path.to_owned(),
+        file: file_id(&metadata),
+        read_only: false,
+        autoclear: true,
+        direct_io: false,
+        sector_size: SectorSize::B512,
+        discard: true,
+        hint: None,
+        id: "new".parse().expect("'new' is an id"),
+    })
+}
+
+fn open_image(request: &AttachLoop) -> Result<File> {
+    let image = OpenOptions::new()
+        .read(true)
+        .write(!request.read_only)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+        .open(&request.path)
+        .map_err(failed("open image", &request.path))?;
+    let metadata = image.metadata().map_err(failed("open image", &request.path))?;
+    let found = file_id(&metadata);
+    if !metadata.is_file() || found != request.file {
+        let cause = format!("it is not the image of {} any more: expected {}, found {found}", request.id, request.file);
+        return Err(wrong(ErrorKind::Foreign, "attach", &request.path, cause));
+    }
+    Ok(image)
+}
+
+/// Takes over the device that the image is attached to already, and makes its flags those asked for.
+fn adopt(request: &AttachLoop) -> Result<Option<AttachedLoop>> {
+    const ACT: &str = "attach";
+    let mut candidates = Vec::new();
+    if let Some(device) = request.hint.map(look).transpose()?.flatten() {
+        candidates.push(device);
+    }
+    if !candidates.iter().any(|device| device.backing == request.file && device.offset == 0) {
+        candidates = find_backing(request.file)?;
+    }
+    candidates.retain(|device| device.backing == request.file);
+    let Some(found) = candidates.iter().find(|device| device.offset == 0) else {
+        return match candidates.first() {
+            Some(other) => {
+                let cause = format!(
+                    "{} shows it from byte {} on; two loop devices on one file destroy it",
+                    other.node().display(),
+                    other.offset
+                );
+                Err(wrong(ErrorKind::Foreign, ACT, &request.path, cause))
+            }
+            None => Ok(None),
+        };
+    };
+    let path = found.node();
+    // Once it is open and still ours it can't go away, AUTOCLEAR or not.
+    let held = OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC).open(&path).map_err(failed(ACT, &path))?;
+    let Some(mut device) = describe(found.index, held.as_fd())?.filter(|device| device.backing == request.file) else {
+        return Ok(None);
+    };
+    let refuse = |cause: String| wrong(ErrorKind::Invalid, ACT, &path, cause);
+    if device.read_only != request.read_only {
+        let word = if device.read_only { "read-only" } else { "writable" };
+        return Err(refuse(format!("the image of {} is attached {word} there; detach it first", request.id)));
+    }
+    if device.sector_size != request.sector_size.bytes() {
+        let (found, wanted) = (device.sector_size, request.sector_size.bytes());
+        return Err(refuse(format!("it has sectors of {found} bytes, not {wanted}; detach it first")));
+    }
+    if device.autoclear != request.autoclear {
+        sys::loop_set_autoclear(held.as_fd(), request.autoclear).map_err(failed(ACT, &path))?;
+        device.autoclear = request.autoclear;
+    }
+    if !request.discard {
+        discard::switch_off(device.index)?;
+    }
+    let hold = LoopHold::new(Hold { file: Some(held), index: device.index, discard: request.discard });
+    Ok(Some(AttachedLoop { device, adopted: true, hold }))
+}
+
+fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
+    const ACT: &str = "attach";
+    let mut flags = 0;
+    for (wanted, bit) in [
+        (request.read_only, sys::LO_READ_ONLY),
+        (request.autoclear, sys::LO_AUTOCLEAR),
+        (request.direct_io, sys::LO_DIRECT_IO),
+    ] {
+        flags |= if wanted { bit } else { 0 };
+    }
+    let control = control()?;
+    for attempt in 0..ATTACH_TRIES {
+        // A device that can't be renewed is better than none.
+        let renew = request.discard && attempt < RENEW_TRIES;
+        match try_free(&control, image, request.sector_size.bytes(), flags, renew) {
+            Ok((index, held)) => {
+                let device =
+                    describe(index, held.as_fd())?.filter(|device| device.backing == request.file).ok_or_else(
+                        || wrong(ErrorKind::Verify, ACT, &node(index), "it does not show the image just attached"),
+                    )?;
+                if !request.discard {
+                    discard::switch_off(index)?;
+                }
+                let hold = LoopHold::new(Hold { file: Some(held), index, discard: request.discard });
+                return Ok(AttachedLoop { device, adopted: false, hold });
+            }
+            Err(error) => match error.raw_os_error() {
+                // Somebody was faster, or the device is just going or coming (ENXIO, ENOENT: udev has not made the node yet).
+                Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENXIO | libc::ENOENT) => pause(attempt),
+                // Direct I/O is best effort: a file system or sector size that can't says EINVAL.
+                Some(libc::EINVAL) if flags & sys::LO_DIRECT_IO != 0 => flags &= !sys::LO_DIRECT_IO,
+                _ => return Err(failed(ACT, &request.path)(error)),
+            },
+        }
+    }
+    Err(wrong(
+        ErrorKind::Busy,
+        ACT,
+        &request.path,
+        format!("{ATTACH_TRIES} free loop devices were taken by others first"),
+    ))
+}
+
+/// One run for a free device. On failure nothing is cleared: the device is whoever's who got it.
+fn try_free(control: &LoopControl, image: &File, block_size: u32, flags: u32, renew: bool) -> io::Result<(u32, File)> {
+    let _gate = GATE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let free = control.next_free()?;
+    let index = free.minor()?;
+    if renew && discard::is_off(index) {
+        drop(free);
+        sys::with_fd(control, |fd| sys::loop_remove(fd, index))?;
+        return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    }
+    let held = sys::own(free);
+    sys::loop_attach(held.as_fd(), image.as_fd(), block_size, flags)?;
+    Ok((index, held))
+}
+
+fn pause(attempt: u32) {
+    if attempt > 8 {
+        thread::sleep(Duration::from_micros(u64::from(attempt.min(100)) * 100));
+    } else {
+        thread::yield_now();
+    }
+}
+
+/// The kernel's loop control device.
+pub fn control() -> Result<LoopControl> {
+    LoopControl::open().map_err(|error| no_loops(&error))
+}
+
+fn no_loops(error: &io::Error) -> HostError {
+    let mut failure = HostError::io("open", "/dev/loop-control", error);
+    if failure.kind == ErrorKind::NotFound {
+        failure.cause = "this kernel has no loop devices; 'modprobe loop' loads them".to_owned();
+        failure.kind = ErrorKind::Unsupported;
+    }
+    failure
+}
+
+/// Opens a device for a change, if its backing still is `file`. While it is open it can't become anybody else's.
+fn open_ours(act: &'static str, index: u32, file: FileId) -> Result<Option<loopdev::LoopDevice>> {
+    let path = node(index);
+    let device = match loopdev::LoopDevice::open(&path) {
+        Ok(device) => device,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) => return Ok(None),
+        Err(error) => return Err(failed(act, path)(error)),
+    };
+    let seen = sys::with_fd(&device, |fd| describe(index, fd))?;
+    Ok(seen.filter(|seen| seen.backing == file).map(|_| device))
+}
+
+/// Detaches a device if its backing still is `file`, and looks again: the kernel says yes to a busy one and leaves it.
+pub fn detach(index: u32, file: FileId) -> Result<Done> {
+    const ACT: &str = "detach";
+    let Some(device) = open_ours(ACT, index, file)? else { return Ok(Done::Already) };
+    match device.detach() {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(Done::Already),
+        Err(error) => return Err(failed(ACT, node(index))(error)),
+    }
+    drop(device);
+    for _ in 0..DETACH_LOOKS {
+        match look(index)? {
+            Some(still) if still.backing == file => thread::sleep(DETACH_PAUSE),
+            _ => {
+                discard::renew(index);
+                return Ok(Done::Changed);
+            }
+        }
+    }
+    let cause = "it is in use; it will go when its last user closes it (csictl who names them)";
+    Err(wrong(ErrorKind::Busy, ACT, &node(index), cause))
+}
+
+/// Tells a device that its file has grown.
+pub fn resize(index: u32, file: FileId) -> Result<Done> {
+    const ACT: &str = "resize loop device";
+    let path = node(index);
+    let Some(device) = open_ours(ACT, index, file)? else {
+        return Err(wrong(ErrorKind::NotFound, ACT, &path, "the image is not attached there"));
+    };
+    let size = |device: &loopdev::LoopDevice| sys::with_fd(device, sys::block_size_bytes).map_err(failed(ACT, &path));
+    let before = size(&device)?;
+    device.set_capacity().map_err(failed(ACT, &path))?;
+    Ok(if size(&device)? == before { Done::Already } else { Done::Changed })
+}
+
+/// The path of a device's folder in sysfs.
+pub fn sysfs(index: u32) -> PathBuf {
+    Path::new("/sys/block").join(format!("loop{index}"))
+}

@@ -1,0 +1,87 @@
+//! Taking a mount away: only the topmost one, only when it is the one meant, and believed only after a second look.
+//!
+//! The target is named as an entry of its opened parent: a descriptor of the target itself would be of the mount, and keep it
+//! busy. umount2 with UMOUNT_NOFOLLOW refuses a link in its place.
+
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount as umount2};
+
+use super::errors::{refused, wrong};
+use super::{discard, lookup, path, who};
+use crate::host::{ErrorKind, HostError, Result, Unmount};
+use crate::model::device::LOOP_MAJOR;
+use crate::model::{Done, Mount};
+
+const ACT: &str = "unmount";
+/// Milliseconds between tries of a busy mount.
+const BUSY_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 32];
+/// Holders named in the message of a busy mount.
+const NAMED: usize = 5;
+
+/// Takes away the topmost mount at the target if it is the one meant.
+pub fn unmount(request: &Unmount) -> Result<Done> {
+    let (parent, name) = match path::open_parent(ACT, &request.trusted_root, &request.target) {
+        Err(error) if error.errno == Some(libc::ENOENT) => return Ok(Done::Already),
+        answer => answer?,
+    };
+    let stack = lookup::stack_at(&request.target)?;
+    let Some(top) = stack.last() else { return Ok(Done::Already) };
+    if !is_meant(request, top) {
+        let cause = format!(
+            "{} ({}, device {}) is mounted there, which is not the one meant; it was left alone",
+            top.source.display(),
+            top.fs_type,
+            top.device
+        );
+        return Err(wrong(ErrorKind::Foreign, ACT, &request.target, cause));
+    }
+    match patiently(|| umount2(path::proc_path(&parent).join(&name), UnmountFlags::NOFOLLOW)) {
+        Ok(()) => {}
+        // Not a mount point any more, or no such path: somebody else took it away, or put a link there.
+        Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(Errno::BUSY) => return Err(busy(request, top)),
+        Err(error) => return Err(refused(ACT, &request.target)(error)),
+    }
+    let left = lookup::stack_at(&request.target)?;
+    if left.iter().any(|mount| mount.id == top.id && is_meant(request, mount) && left.len() >= stack.len()) {
+        return Err(wrong(ErrorKind::Verify, ACT, &request.target, "the mount is still there"));
+    }
+    if top.device.major == LOOP_MAJOR {
+        // With AUTOCLEAR the loop may have gone with this mount.
+        discard::renew(top.device.minor);
+    }
+    Ok(Done::Changed)
+}
+
+/// Tries again for a moment when it is busy: a child that another worker just forked has copies of all our descriptors until it
+/// reaches its exec, and one of them may be on this mount.
+fn patiently(mut umount: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    for pause in BUSY_PAUSES {
+        match umount() {
+            Err(Errno::BUSY) => thread::sleep(Duration::from_millis(pause)),
+            answer => return answer,
+        }
+    }
+    umount()
+}
+
+fn is_meant(request: &Unmount, mount: &Mount) -> bool {
+    mount.device == request.expect && request.root.as_ref().is_none_or(|root| mount.root == *root)
+}
+
+fn busy(request: &Unmount, mount: &Mount) -> HostError {
+    let holders = who::holders(mount.device, Some(&request.target)).unwrap_or_default();
+    let named: Vec<String> = holders.iter().take(NAMED).map(who::describe).collect();
+    let more = holders.len().saturating_sub(NAMED);
+    let cause = match (named.is_empty(), more) {
+        (true, _) => {
+            "it is in use, by no process that can be seen (a loop device, swap file or mount on it?)".to_owned()
+        }
+        (false, 0) => format!("it is in use by {}", named.join(", ")),
+        (false, more) => format!("it is in use by {} and {more} more", named.join(", ")),
+    };
+    HostError { errno: Some(libc::EBUSY), ..wrong(ErrorKind::Busy, ACT, &request.target, cause) }
+}
