@@ -2,7 +2,7 @@
 //! each other's mounts can still push each other around. `emit` turns courses into steps, `describe` into text.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
@@ -73,6 +73,8 @@ pub(super) struct Course<'a> {
     pub record: Option<&'a VolumeRecord>,
     /// As it was seen.
     pub seen: &'a ObservedVolume,
+    /// Its publishes as seen, by target.
+    pub mounted: HashMap<&'a Path, &'a ObservedPublish>,
     /// Where it shall be seen, sorted by target.
     pub publishes: Vec<Cow<'a, PublishSpec>>,
     /// How it is made.
@@ -93,6 +95,8 @@ pub(super) struct Course<'a> {
     pub again: BTreeMap<PathBuf, String>,
     /// Whether something was lost without csictl.
     pub drifted: bool,
+    /// What is mounted stays so though no pod is known to want it: only one property is asked to change.
+    pub stays: bool,
 }
 
 impl<'a> Course<'a> {
@@ -103,6 +107,7 @@ impl<'a> Course<'a> {
             spec,
             record: seen.record.present(),
             seen,
+            mounted: seen.published.iter().map(|publish| (publish.target.as_path(), publish)).collect(),
             publishes: Vec::new(),
             make: Make::Nothing,
             grow: None,
@@ -113,6 +118,7 @@ impl<'a> Course<'a> {
             cycle: None,
             again: BTreeMap::new(),
             drifted: false,
+            stays: false,
         }
     }
 
@@ -123,7 +129,7 @@ impl<'a> Course<'a> {
 
     /// Whether everything that holds it goes away first.
     pub fn comes_down(&self) -> bool {
-        !self.up() || self.cycle.is_some() || matches!(self.make, Make::Replace | Make::Exchange)
+        !self.up() && !self.stays || self.cycle.is_some() || matches!(self.make, Make::Replace | Make::Exchange)
     }
 
     /// Whether it is mounted or attached now.
@@ -138,33 +144,38 @@ impl<'a> Course<'a> {
 
     /// The mount at a target, if it shows this volume.
     pub fn mounted_at(&self, target: &Path) -> Option<&'a ObservedPublish> {
-        self.seen.published.iter().find(|publish| publish.target == target)
+        self.mounted.get(target).copied()
     }
 
-    /// Every target to be taken away.
+    fn wants(&self, target: &Path) -> bool {
+        self.publishes.binary_search_by(|publish| publish.target.as_path().cmp(target)).is_ok()
+    }
+
+    /// Every target to be taken away, in order.
     pub fn leaving(&self) -> Vec<Leaving<'a>> {
         let all = self.comes_down();
-        let wanted =
-            |target: &Path| self.publishes.binary_search_by(|publish| publish.target.as_path().cmp(target)).is_ok();
-        let goes = |target: &Path| all || !wanted(target) || self.again.contains_key(target);
-        let mut leaving: BTreeMap<&Path, Leaving<'a>> = BTreeMap::new();
-        for publish in self.seen.published.iter().filter(|publish| goes(&publish.target)) {
-            let asked = self.asked(&publish.target);
-            leaving.insert(
-                &publish.target,
-                Leaving { target: &publish.target, kind: publish.kind, seen: Some(publish), asked },
-            );
-        }
-        for (target, asked) in self.seen.run.iter().flat_map(|run| &run.publishes) {
-            // A wanted target whose mount was lost is simply published again.
-            if !leaving.contains_key(target.as_path())
-                && self.mounted_at(target).is_none()
-                && (!self.up() || !wanted(target))
-            {
-                leaving.insert(target, Leaving { target, kind: asked.kind, seen: None, asked: Some(asked) });
-            }
-        }
-        leaving.into_values().collect()
+        let goes = |target: &Path| all || self.again.contains_key(target) || !self.stays && !self.wants(target);
+        let mounted = self.seen.published.iter().filter(|publish| goes(&publish.target));
+        let mut leaving: Vec<Leaving<'a>> = mounted
+            .map(|publish| Leaving {
+                target: &publish.target,
+                kind: publish.kind,
+                seen: Some(publish),
+                asked: self.asked(&publish.target),
+            })
+            .collect();
+        // A recorded target whose mount was lost: a wanted one is simply published again, another is tidied away.
+        let recorded = self.seen.run.iter().flat_map(|run| &run.publishes);
+        let stale =
+            recorded.filter(|(target, _)| !self.stays && self.mounted_at(target).is_none() && !self.wants(target));
+        leaving.extend(stale.map(|(target, asked)| Leaving {
+            target,
+            kind: asked.kind,
+            seen: None,
+            asked: Some(asked),
+        }));
+        leaving.sort_by_key(|leaving| leaving.target);
+        leaving
     }
 
     /// The publishes to be made, in order of their targets.

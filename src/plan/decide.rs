@@ -199,7 +199,7 @@ fn make(course: &Course<'_>) -> Make {
 }
 
 /// Growth, and its refusal where the volume would shrink.
-fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
+pub(super) fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
     let object = ObjectRef::Volume(course.id.clone());
     let (Some(record), Some(to)) = (course.record, course.spec.capacity.map(|range| range.required)) else { return };
     let ObservedBacking::Image(image) = &course.seen.backing else { return };
@@ -218,7 +218,6 @@ fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
             .notes
             .push((object, format!("it was grown elsewhere: {} instead of {to}; nothing is changed", image.size)));
     }
-    draft.note_full(course);
 }
 
 /// A crash between growing the file and telling the loop.

@@ -4,32 +4,41 @@
 use std::collections::HashMap;
 
 use crate::model::observed::Observed;
-use crate::model::{Desired, Layout};
+use crate::model::{Desired, Layout, SnapshotSpec};
 
 use super::course::Course;
 use super::draft::Draft;
 use super::emit::{AllEmitted, emit};
-use super::{Intent, Plan, decide, describe, nesting, targets};
+use super::{Intent, Plan, copies, decide, describe, imperative, nesting, pools, targets};
 
 /// Plans what leads from `observed` to what `intent` asks of `desired`. Pure: the same values give the same plan.
 pub fn plan(desired: &Desired, observed: &Observed, layout: &Layout, intent: &Intent) -> Plan {
     let mut draft = Draft::new(desired, observed, layout);
-    match intent {
+    let mut snapshots: Vec<&SnapshotSpec> = Vec::new();
+    let courses = match intent {
         Intent::Apply => {
-            let courses = decide::apply(&mut draft);
-            run(&mut draft, courses);
+            snapshots.extend(desired.snapshots.values());
+            decide::apply(&mut draft)
         }
-        Intent::Destroy { delete_data } => {
-            let courses = decide::destroy(&mut draft, delete_data);
-            run(&mut draft, courses);
+        Intent::Destroy { delete_data } => decide::destroy(&mut draft, delete_data),
+        Intent::Expand { volume, to } => imperative::expand(&mut draft, volume, *to),
+        Intent::Delete { volume } => imperative::delete(&mut draft, volume),
+        Intent::Restore { snapshot, volume } => imperative::restore(&mut draft, snapshot, volume),
+        Intent::TakeSnapshot { snapshot } => {
+            snapshots.push(snapshot);
+            Vec::new()
         }
-        _ => {}
-    }
+        Intent::DeleteSnapshot { snapshot } => {
+            imperative::delete_snapshot(&mut draft, snapshot);
+            Vec::new()
+        }
+    };
+    run(&mut draft, courses, &snapshots);
     draft.finish()
 }
 
-/// Turns courses into steps, edges and text.
-pub(super) fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>) {
+/// Turns courses and snapshots into steps, edges and text.
+fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>, snapshots: &[&'a SnapshotSpec]) {
     nesting::push_along(&mut courses);
     targets::judge(draft, &courses);
     let mut emitted: AllEmitted<'_> = HashMap::with_capacity(courses.len());
@@ -38,4 +47,7 @@ pub(super) fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>) {
         emitted.insert(course.id, emit(&mut draft.graph, course, draft.layout));
     }
     nesting::connect(&mut draft.graph, &courses, &emitted);
+    copies::plan(draft, snapshots.iter().copied(), &courses, &emitted);
+    let taken = pools::taken(draft);
+    pools::judge(draft, &courses, taken.iter());
 }

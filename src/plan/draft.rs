@@ -126,7 +126,7 @@ impl<'a> Draft<'a> {
         Ok(SourceFacts { size, fs: spec.fs_type(), sector_size: image.sector_size, raw: spec.is_raw() })
     }
 
-    /// Says where `full` cannot be promised, once something is allocated.
+    /// Says where `full` cannot be promised, where something is to be allocated.
     pub fn note_full(&mut self, course: &Course<'_>) {
         let Some(image) = course.spec.backing.as_image().filter(|_| is_full(&course.spec)) else { return };
         let pool = self.observed.pools.get(&image.pool);

@@ -2,7 +2,9 @@
 //! of mounts, an image that was replaced or truncated, another device, a loop of the wrong size. `plan` lists it and plans
 //! against it; `status` only lists it.
 
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::path::Path;
 
 use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
 use crate::model::record::{Recorded, VolumeRecord};
@@ -21,8 +23,11 @@ pub fn of_volume(id: &VolumeId, seen: &ObservedVolume, publishes: &[&PublishSpec
     if !publishes.is_empty() {
         staging(record, seen, publishes, &mut found);
     }
+    let mounted: HashMap<&Path, &ObservedPublish> =
+        seen.published.iter().map(|publish| (publish.target.as_path(), publish)).collect();
     for publish in publishes {
-        target(record, seen, publish, &mut found);
+        let there = mounted.get(publish.target.as_path()).copied();
+        target(record, seen, publish, there, &mut found);
     }
     found.drift
 }
@@ -88,7 +93,7 @@ fn staging(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSp
         found.push("staging mount", "one mount", &format!("{} on each other", staged.depth));
     }
     for option in lost_options(&record.spec, seen) {
-        found.push("mount_options", &option, &format!("staged mount lost {option:?}"));
+        found.push("mount_options", &option, "not set on the staged mount");
     }
     let may_write = !record.spec.mount_options.iter().any(|option| option == "ro");
     if may_write && staged.mount.super_read_only() && !record.spec.access_mode.read_only() {
@@ -102,10 +107,16 @@ fn was_up(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSpe
     this_boot || publishes.iter().any(|publish| record.made_targets.contains_key(&publish.target))
 }
 
-fn target(record: &VolumeRecord, seen: &ObservedVolume, publish: &PublishSpec, found: &mut Findings) {
+fn target(
+    record: &VolumeRecord,
+    seen: &ObservedVolume,
+    publish: &PublishSpec,
+    there: Option<&ObservedPublish>,
+    found: &mut Findings,
+) {
     let path = publish.target.display();
     let asked = seen.run.as_ref().and_then(|run| run.publishes.get(&publish.target));
-    match seen.published.iter().find(|published| published.target == publish.target) {
+    match there {
         Some(published) => {
             if published.depth > 1 {
                 found.push("mount", &format!("one mount at {path}"), &format!("{} on each other", published.depth));

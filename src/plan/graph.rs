@@ -39,6 +39,17 @@ impl Graph {
         self.steps[later.0].after.push(earlier.0);
     }
 
+    /// A step puts at least this much at stake.
+    pub fn raise(&mut self, node: Node, risk: Risk) {
+        let step = &mut self.steps[node.0];
+        step.risk = step.risk.max(risk);
+    }
+
+    /// What the steps do, in the order in which they were pushed.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.steps.iter().map(|step| &step.action)
+    }
+
     /// `later` waits for each of `earlier`.
     pub fn edges(&mut self, earlier: &[Node], later: Node) {
         for &node in earlier {

@@ -6,11 +6,13 @@
 pub mod approve;
 pub mod diff;
 pub mod drift;
+pub mod fingerprint;
 pub mod intent;
 pub mod phase;
 pub mod summary;
 
 mod change;
+mod copies;
 mod course;
 mod decide;
 mod describe;
@@ -18,7 +20,9 @@ mod draft;
 mod emit;
 mod graph;
 mod guards;
+mod imperative;
 mod nesting;
+mod pools;
 mod targets;
 
 use std::path::PathBuf;
@@ -29,6 +33,7 @@ use crate::model::{Action, Desired, Name, ObjectRef, Verb};
 
 pub use approve::{ApprovedPlan, MissingApproval};
 pub use diff::plan;
+pub use fingerprint::fingerprint;
 pub use intent::Intent;
 pub use phase::Phase;
 pub use summary::PlanSummary;

@@ -1,5 +1,9 @@
 //! Plans, from both sides as plain values: what is wanted, what was seen, and which steps lead from one to the other.
 
+mod changes;
+mod files;
+mod guards;
 mod lifecycle;
+mod order;
 #[allow(dead_code)]
 pub mod world;

@@ -1,0 +1,196 @@
+//! What a plan says no to before anything is done: targets, devices, pools.
+
+use std::path::PathBuf;
+
+use csictl::model::device::BlockId;
+use csictl::model::observed::{ObservedBacking, ObservedTarget, TargetKind};
+use csictl::model::{
+    Allocate, Backing, Capacity, DeviceBacking, FormatPolicy, FsSpec, FsType, Owner, Probe, Signature, VolumeSpec,
+};
+use csictl::plan::Plan;
+
+use super::world::{World, id, image, raw, shown, sized};
+
+fn codes(plan: &Plan) -> Vec<&'static str> {
+    plan.refused.iter().map(|refused| refused.code).collect()
+}
+
+#[test]
+fn a_target_in_use_is_refused_by_name() {
+    let foreign = Some("tmpfs on tmpfs".to_owned());
+    let other = Some((Owner::Project("blog".parse().unwrap()), "blog.posts".parse().unwrap()));
+    let link = Some((PathBuf::from("/srv"), PathBuf::from("/etc")));
+    let cases = [
+        (ObservedTarget { foreign, ..ObservedTarget::default() }, "foreign", "tmpfs on tmpfs"),
+        (ObservedTarget { taken_by: other, ..ObservedTarget::default() }, "foreign", "project:blog"),
+        (ObservedTarget { symlink: link, ..ObservedTarget::default() }, "unsafe-path", "/etc"),
+        (ObservedTarget { kind: TargetKind::File, ..ObservedTarget::default() }, "exists", "a file"),
+    ];
+    for (target, code, says) in cases {
+        let mut world = World::new().with(image("db")).shown("app", "db", "/srv/db");
+        world.observed.targets.insert("/srv/db".into(), target);
+        let plan = world.plan();
+
+        assert_eq!(codes(&plan), [code]);
+        assert!(plan.refused[0].message.contains(says), "{}", plan.refused[0].message);
+        assert!(plan.refused[0].message.contains("/srv/db"));
+    }
+}
+
+#[test]
+fn a_directory_where_a_device_should_be_is_refused() {
+    let mut world = World::new().with(raw("disk")).shown("app", "disk", "/dev/shop");
+    let target = ObservedTarget { kind: TargetKind::Directory, ..ObservedTarget::default() };
+    world.observed.targets.insert("/dev/shop".into(), target);
+
+    assert_eq!(codes(&world.plan()), ["exists"]);
+}
+
+#[test]
+fn hidden_files_are_a_note_and_only_once() {
+    let mut world = World::new().with(image("db")).shown("app", "db", "/srv/db");
+    let target = ObservedTarget { kind: TargetKind::Directory, hides: 3, ..ObservedTarget::default() };
+    world.observed.targets.insert("/srv/db".into(), target);
+    let plan = world.plan();
+
+    assert_eq!(plan.notes[0].1, "/srv/db hides 3 files");
+    assert!(world.applied().plan().notes.is_empty());
+}
+
+#[test]
+fn what_lies_below_a_mount_to_come_is_not_judged() {
+    let mut world =
+        World::new().with(image("a")).with(image("b")).shown("app", "a", "/srv").shown("app", "b", "/srv/b");
+    let target = ObservedTarget { kind: TargetKind::File, hides: 3, ..ObservedTarget::default() };
+    world.observed.targets.insert("/srv/b".into(), target);
+    let plan = world.plan();
+
+    assert_eq!(codes(&plan), Vec::<&str>::new());
+    assert!(plan.notes.is_empty());
+}
+
+#[test]
+fn a_target_that_cannot_be_read_is_unknown() {
+    let mut world = World::new().with(image("db")).shown("app", "db", "/srv/db");
+    let target = ObservedTarget { unknown: Some("permission denied".to_owned()), ..ObservedTarget::default() };
+    world.observed.targets.insert("/srv/db".into(), target);
+
+    assert_eq!(world.plan().unknown[0].1, "target /srv/db: permission denied");
+}
+
+fn disk() -> VolumeSpec {
+    let expect = csictl::model::backing::DeviceExpectation {
+        size: Some(Capacity::gib(100)),
+        serial: Some("ZA1".to_owned()),
+        wwn: None,
+    };
+    let backing = Backing::Device(DeviceBacking { path: "/dev/disk/by-id/wwn-1".into(), expect });
+    VolumeSpec { backing, capacity: None, fs: Some(FsSpec::plain(FsType::Ext4)), ..image("disk") }
+}
+
+fn known(kind: &str) -> Probe {
+    Probe::Known(Signature { kind: kind.to_owned(), uuid: None, label: None, offset: 0, magic: Vec::new() })
+}
+
+#[test]
+fn only_a_blank_device_or_one_that_fits_is_used() {
+    let cases: [(Probe, FormatPolicy, &[&str]); 7] = [
+        (Probe::Blank, FormatPolicy::IfBlank, &[]),
+        (Probe::Blank, FormatPolicy::Never, &["not-blank"]),
+        (known("ext4"), FormatPolicy::IfBlank, &[]),
+        (known("ext4"), FormatPolicy::Never, &[]),
+        (known("crypto_LUKS"), FormatPolicy::IfBlank, &["not-blank"]),
+        (Probe::Ambiguous(Vec::new()), FormatPolicy::IfBlank, &["not-blank"]),
+        (Probe::Unreadable { offset: 0, cause: "EIO".to_owned() }, FormatPolicy::IfBlank, &["not-blank"]),
+    ];
+    for (probe, format, expected) in cases {
+        let world = World::new().with(disk()).shown("app", "disk", "/t").device("disk", 100);
+        let mut world = world.edit("disk", |spec| spec.fs.as_mut().unwrap().format = format);
+        world.seen("disk").probe = Some(probe.clone());
+
+        assert_eq!(codes(&world.plan()), expected, "{probe} {format:?}");
+    }
+}
+
+#[test]
+fn a_device_comes_up_without_an_attach_and_stays() {
+    let mut world = World::new().with(disk()).shown("app", "disk", "/t").device("disk", 100);
+    world.seen("disk").probe = Some(Probe::Blank);
+    let plan = world.plan();
+
+    assert_eq!(shown(&plan), ["create volume.disk", "stage volume.disk <- s1", "publish volume.disk /t <- s2"]);
+    world.run(&plan);
+    world.seen("disk").probe = None;
+    assert!(world.plan().is_empty());
+}
+
+#[test]
+fn another_device_is_refused() {
+    type Spoil = fn(&mut csictl::model::observed::ObservedDevice);
+    let cases: [(&str, Spoil); 3] = [
+        ("wrong-identity", |device| device.size = Capacity::gib(90)),
+        ("wrong-identity", |device| device.serial = None),
+        ("busy", |device| device.holders = vec!["mounted at /mnt".to_owned()]),
+    ];
+    for (code, spoil) in cases {
+        let mut world = World::new().with(disk()).device("disk", 100);
+        let ObservedBacking::Device(device) = &mut world.seen("disk").backing else { panic!() };
+        spoil(device);
+        assert_eq!(codes(&world.plan()), [code]);
+    }
+    assert_eq!(codes(&World::new().with(disk()).plan()), ["not-found"]);
+}
+
+#[test]
+fn a_device_that_changed_under_its_mount_is_drift_and_refused() {
+    let mut world = World::new().with(disk()).shown("app", "disk", "/t").device("disk", 100).applied();
+    let ObservedBacking::Device(device) = &mut world.seen("disk").backing else { panic!() };
+    device.block = BlockId { major: 8, minor: 48 };
+    let plan = world.plan();
+
+    assert_eq!(codes(&plan), ["wrong-identity"]);
+    assert_eq!(plan.drift[0].what, "device");
+}
+
+#[test]
+fn a_pool_holds_no_more_than_its_limit() {
+    let mut world = World::new().with(image("a")).with(sized(image("b"), 2));
+    world.desired.pools.values_mut().for_each(|pool| pool.limit = Some(Capacity::gib(2)));
+    let plan = world.plan();
+
+    assert_eq!(codes(&plan), ["no-space"]);
+    assert_eq!(plan.refused[0].object.to_string(), "pool.main");
+    world.desired.pools.values_mut().for_each(|pool| pool.limit = Some(Capacity::gib(3)));
+    assert_eq!(codes(&world.plan()), Vec::<&str>::new());
+}
+
+#[test]
+fn only_bytes_to_be_allocated_are_held_against_free_space() {
+    let full = |spec: &mut VolumeSpec| {
+        if let Backing::Image(image) = &mut spec.backing {
+            image.allocate = Allocate::Full;
+        }
+    };
+    let mut world = World::new().with(sized(image("db"), 2));
+    world.observed.pools.values_mut().for_each(|pool| pool.free = Capacity::gib(1));
+    assert_eq!(codes(&world.plan()), Vec::<&str>::new(), "sparse takes nothing yet");
+    let mut world = world.edit("db", full);
+    assert_eq!(codes(&world.plan()), ["no-space"]);
+
+    world.observed.pools.values_mut().for_each(|pool| pool.free = Capacity::gib(3));
+    assert_eq!(codes(&world.plan()), Vec::<&str>::new());
+    world.desired.pools.values_mut().for_each(|pool| pool.reserve = Some(Capacity::gib(2)));
+    assert_eq!(codes(&world.plan()), ["no-space"]);
+}
+
+#[test]
+fn full_cannot_be_promised_on_btrfs_and_says_so_once() {
+    let mut world = World::new().with(image("db"));
+    if let Backing::Image(image) = &mut world.desired.volumes.get_mut(&id("db")).unwrap().backing {
+        image.allocate = Allocate::Full;
+    }
+    world.observed.pools.values_mut().for_each(|pool| pool.fs_type = "btrfs".to_owned());
+
+    assert!(world.plan().notes[0].1.contains("cannot be promised"));
+    assert!(world.applied().plan().notes.is_empty());
+}
