@@ -6,4 +6,5 @@ mod exec;
 mod manifest;
 mod plan;
 mod privileged;
+mod props;
 mod support;

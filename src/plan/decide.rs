@@ -102,13 +102,11 @@ fn wanted_volume<'a>(
     course.make = make(&course);
     let hidden =
         course.lies_at().and_then(|path| path.ancestors().find(|path| unmounted.contains(path))).map(Path::to_owned);
-    if matches!(course.make, Make::Replace) {
+    if matches!(course.make, Make::Replace | Make::Exchange) {
         course.modify.clear();
         if course.record.is_some_and(VolumeRecord::protected) || spec.prevent_destroy {
             draft.refused.push(guards::protected(&object, course.record, "replaced"));
         }
-    } else if course.make == Make::Exchange {
-        course.modify.clear();
     }
     draft.refused.extend(guards::behind(&course, hidden.as_deref()));
     grow(draft, &mut course);
@@ -191,7 +189,8 @@ fn make(course: &Course<'_>) -> Make {
     }
     let unfinished = match &course.spec.backing {
         Backing::Image(_) if guards::is_lost(course) => record.format == FormatMark::Begun && seen.staged.is_none(),
-        Backing::Image(_) => seen.backing == ObservedBacking::Missing || course.spec.fs.is_some(),
+        // The image is recorded once it is in place.
+        Backing::Image(_) => true,
         Backing::Directory(_) => seen.backing == ObservedBacking::Missing,
         Backing::Device(_) | Backing::Tmpfs(_) => false,
     };
@@ -294,7 +293,7 @@ fn left_the_manifest<'a>(draft: &mut Draft<'a>) -> Vec<Course<'a>> {
             continue;
         }
         let mut course = Course::new(id, Cow::Borrowed(&record.spec), seen);
-        course.end = end(&course);
+        course.end = end(record);
         if record.released && course.end == End::Release {
             course.end = End::Stay;
             if !course.is_up() {
@@ -314,12 +313,13 @@ fn left_the_manifest<'a>(draft: &mut Draft<'a>) -> Vec<Course<'a>> {
 }
 
 /// How a volume ends that left its manifest.
-fn end(course: &Course<'_>) -> End {
-    match (&course.spec.backing, course.spec.reclaim) {
-        (Backing::Tmpfs(_), _) => End::Forget,
+fn end(record: &VolumeRecord) -> End {
+    match (&record.spec.backing, record.spec.reclaim) {
+        (Backing::Tmpfs(_), _) if !record.protected() => End::Forget,
         (Backing::Image(_), Reclaim::Delete) => End::Delete,
-        (_, Reclaim::Delete) => End::Forget,
-        (_, Reclaim::Retain) => End::Release,
+        // What is protected keeps its record, and with it the protection.
+        (_, Reclaim::Delete) if !record.protected() => End::Forget,
+        _ => End::Release,
     }
 }
 

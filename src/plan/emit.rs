@@ -32,6 +32,12 @@ pub(super) struct Emitted {
     pub needs_backing: Vec<Node>,
 }
 
+impl Emitted {
+    fn unpublished(&self) -> Vec<Node> {
+        self.unpublish.iter().map(|(_, node)| *node).collect()
+    }
+}
+
 /// The steps of all volumes.
 pub(super) type AllEmitted<'a> = HashMap<&'a VolumeId, Emitted>;
 
@@ -74,7 +80,7 @@ fn take_down(graph: &mut Graph, course: &Course<'_>, out: &mut Emitted) {
     if !course.comes_down() {
         return;
     }
-    let mut before: Vec<Node> = out.unpublish.iter().map(|(_, node)| *node).collect();
+    let mut before = out.unpublished();
     if let Some(staged) = &course.seen.staged {
         let request = UnstageRequest { id: course.id.clone(), staging_path: staged.mount.target.clone() };
         let node = graph.push(Action::Unstage(request), risk, why.clone());
@@ -107,9 +113,10 @@ fn unpublish(course: &Course<'_>, leaving: &Leaving<'_>) -> UnpublishRequest {
 fn change(graph: &mut Graph, course: &Course<'_>, out: &mut Emitted) -> Vec<Node> {
     let mut before: Vec<Node> = match out.down.last() {
         Some(last) => vec![*last],
-        None if course.comes_down() => out.unpublish.iter().map(|(_, node)| *node).collect(),
+        None if course.comes_down() => out.unpublished(),
         None => Vec::new(),
     };
+    let unpublished = if course.comes_down() { Vec::new() } else { out.unpublished() };
     let mut push = |graph: &mut Graph, action: Action, risk: Risk, reason: String| {
         let node = graph.push(action, risk, reason);
         graph.edges(&before, node);
@@ -133,6 +140,15 @@ fn change(graph: &mut Graph, course: &Course<'_>, out: &mut Emitted) -> Vec<Node
         out.copies = course.spec.source.is_some().then_some(node);
         out.needs_backing.push(node);
     }
+    if !course.modify.is_empty() || course.remount {
+        let reason =
+            if course.modify.is_empty() { "mount options were lost".to_owned() } else { reasons(&course.modify) };
+        let action = Action::Modify(Box::new(course.spec.clone().into_owned()));
+        let node = push(graph, action, Risk::None, reason);
+        // A narrower access mode is true once the publishes it forbids are gone.
+        graph.edges(&unpublished, node);
+    }
+    // After the modify: the new size may need the new limit, and bytes allocated for it the new `allocate`.
     if let Some(growth) = course.grow {
         let request = ExpandRequest { id: course.id.clone(), to: growth.to };
         let node =
@@ -195,16 +211,7 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
             out.needs_backing.push(node);
         }
     }
-    let unpublished: Vec<Node> = out.unpublish.iter().map(|(_, node)| *node).collect();
-    if !course.modify.is_empty() || course.remount {
-        let reason =
-            if course.modify.is_empty() { "mount options were lost".to_owned() } else { reasons(&course.modify) };
-        let node = graph.push(Action::Modify(Box::new(course.spec.clone().into_owned())), Risk::None, reason);
-        // Last, so that it finds a mount to work on and never records a size that was not reached.
-        graph.edges(&before, node);
-        graph.edges(&unpublished, node);
-        before = vec![node];
-    }
+    let unpublished = out.unpublished();
     for publish in course.coming() {
         let node = graph.push(Action::Publish(publish.clone()), Risk::None, why_published(course, publish));
         graph.edges(&before, node);

@@ -128,7 +128,7 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
 /// Whether the record vouches for an image.
 pub(super) fn is_lost(course: &Course<'_>) -> bool {
     let same_kind = |record: &&VolumeRecord| record.spec.backing.as_image().is_some();
-    course.record.filter(same_kind).is_some_and(|record| record.image.is_some() || record.format == FormatMark::Done)
+    course.record.filter(same_kind).is_some_and(|record| record.image.is_some())
 }
 
 fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<Refused> {

@@ -5,5 +5,4 @@ mod files;
 mod guards;
 mod lifecycle;
 mod order;
-#[allow(dead_code)]
 pub mod world;

@@ -241,7 +241,8 @@ impl World {
         self.next
     }
 
-    fn step(&mut self, action: &Action) {
+    /// Runs one step on paper; what the kernel or a driver would not let happen is a panic.
+    pub fn step(&mut self, action: &Action) {
         match action {
             Action::Create(request) => self.create(&request.spec),
             Action::Attach(request) => {
@@ -313,7 +314,9 @@ impl World {
                 let Recorded::Present(record) = &mut seen.record else { panic!("expand without a record") };
                 let ext4 = record.spec.fs_type() == Some(FsType::Ext4);
                 assert!(grows || !ext4 || seen.staged.is_none(), "ext4 grown online without the right");
-                record.spec.capacity.as_mut().unwrap().required = request.to;
+                let range = record.spec.capacity.as_mut().unwrap();
+                assert!(range.limit.is_none_or(|limit| request.to <= limit), "grown beyond its limit");
+                range.required = request.to;
                 if let ObservedBacking::Image(image) = &mut seen.backing {
                     image.size = image.size.max(request.to);
                     if let Some(device) = &mut seen.loop_device {
@@ -328,7 +331,11 @@ impl World {
                     staged.mount.options.extend(spec.mount_options.iter().cloned());
                 }
                 let Recorded::Present(record) = &mut seen.record else { panic!("modify without a record") };
+                let kept = record.spec.capacity;
                 record.spec = (**spec).clone();
+                if let (Some(kept), Some(range)) = (kept, &mut record.spec.capacity) {
+                    range.required = kept.required;
+                }
             }
             Action::Snapshot(spec) => self.take(spec),
             Action::DeleteSnapshot(request) => {
@@ -453,6 +460,19 @@ impl World {
         self.observed
             .snapshots
             .insert(spec.id.clone(), ObservedSnapshot { record: Recorded::Present(taken), file: None });
+    }
+
+    /// Something is unmounted by somebody else, as far as the kernel would let them.
+    pub fn lose(&mut self, nth: usize) {
+        let all: Vec<PathBuf> =
+            self.observed.volumes.values().flat_map(|seen| &seen.published).map(|p| p.target.clone()).collect();
+        if let Some(target) =
+            all.get(nth % all.len().max(1)).filter(|target| !all.iter().any(|p| p != *target && p.starts_with(target)))
+        {
+            for seen in self.observed.volumes.values_mut() {
+                seen.published.retain(|publish| publish.target != *target);
+            }
+        }
     }
 
     /// A reboot: mounts, loops and boot-scoped records are gone.

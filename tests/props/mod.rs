@@ -1,0 +1,3 @@
+//! What holds for every input, tried on random ones.
+
+mod plan;
