@@ -245,7 +245,9 @@ pub(super) fn may_lose(s: &Session<'_>, record: &VolumeRecord, loss: Loss, appro
         };
         return Err(s.refuse(Refusal::Protected, format!("volume {} is protected: {why}", s.id), help));
     }
-    if matches!(record.spec.backing, Backing::Tmpfs(_)) && loss == Loss::Wipe {
+    // Only an image is unlinked: the bytes of a device or directory stay, memory was scratch from the start.
+    let forgets = loss == Loss::Delete && record.spec.backing.as_image().is_none();
+    if forgets || matches!(record.spec.backing, Backing::Tmpfs(_)) {
         return Ok(());
     }
     match approval {
