@@ -63,7 +63,10 @@ pub(super) fn table(shape: &'static Table, table: &DeTable<'_>, place: &Place<'_
         }
     }
     for key in shape.keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
-        missing(key, place, at, sink);
+        // A key that was misspelt was reported already.
+        if !table.keys().any(|name| suggest::nearest(name.get_ref(), [key.name]).is_some()) {
+            missing(key, place, at, sink);
+        }
     }
 }
 

@@ -114,6 +114,7 @@ fn host_directory(scope: &Scope<'_>, volume: &Volume<'_>, text: &str, at: At, si
 fn capacity(volume: &Volume<'_>, sink: &mut Sink) -> Option<CapacityRange> {
     let object = format!("volume.{}", volume.name);
     let range = match &volume.capacity {
+        Field::Absent if volume.capacity_misspelt => return None,
         Field::Absent => {
             sink.report(codes::CAPACITY_MISSING, volume.at, format!("{object}: capacity is missing"))
                 .label("an image needs a size")
