@@ -251,6 +251,25 @@ fn what_a_template_cannot_carry_is_made_by_mkfs() {
 }
 
 #[test]
+fn a_file_that_is_not_as_fresh_as_its_caller_says_is_not_taken_for_zeros() {
+    let place = Place::new();
+    let path = sparse(&place, "image", Capacity::mib(320).get());
+    // Old data where no signature can lie, in the middle of what will be the journal or an inode table.
+    let (code, text) = run("yes | dd of=image bs=1M seek=8 count=40 iflag=fullblock conv=notrunc status=none", &place);
+    assert_eq!(code, 0, "{text}");
+    let request = FormatRequest { templates: Some(place.path().to_owned()), ..request(&path, FsType::Ext4) };
+
+    format(&request, &no_lock()).unwrap();
+
+    assert_clean(&path, FsType::Ext4, &place);
+    let (code, text) = run(
+        "mkdir m && mount -o loop image m && for i in $(seq 2000); do : >m/$i; done && umount m && e2fsck -fn image",
+        &place,
+    );
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
 fn what_a_killed_mkfs_leaves_is_made_again_under_its_mark_and_refused_without() {
     for fs in FsType::ALL {
         let mut killed = 0;

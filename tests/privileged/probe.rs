@@ -139,6 +139,41 @@ fn no_image_ever_looks_blank_because_something_could_not_be_read_or_is_missing()
     }
 }
 
+#[test]
+fn no_flipped_byte_makes_an_image_blank_or_something_else() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for (name, mib, command) in MADE {
+        let place = Place::new();
+        let image = make(&place, name, *mib, command);
+        let file = File::options().read(true).write(true).open(&image).unwrap();
+        let Probe::Known(found) = probe(&file) else { panic!("{name}") };
+        // Around the signature, where the fields are that every parser follows.
+        let start = found.offset / 4096 * 4096;
+        for _ in 0..60 {
+            let at = start + next(4096.min(file.metadata().unwrap().len() - start));
+            let mut byte = [0];
+            FileExt::read_exact_at(&file, &mut byte, at).unwrap();
+            let flipped = byte[0] ^ u8::try_from(1 + next(255)).unwrap();
+            file.write_all_at(&[flipped], at).unwrap();
+
+            let probe = probe(&file);
+
+            assert!(!probe.is_blank(), "{name}, byte {at}: {probe}");
+            if let Probe::Known(left) = &probe {
+                let family = |kind: &str| kind.trim_end_matches(['2', '3', '4']).to_owned();
+                assert_eq!(family(&left.kind), family(&found.kind), "{name}, byte {at} made {flipped:#x}: {probe}");
+            }
+            file.write_all_at(&byte, at).unwrap();
+        }
+    }
+}
+
 /// How many reads a whole probe of this file takes.
 fn count(file: &File) -> usize {
     let reader = Failing { file, fail: usize::MAX, read: std::cell::Cell::new(0) };

@@ -23,7 +23,9 @@ const ACT: &str = "format";
 /// Not blank, unreadable, a failed mkfs, or a result that is not what was asked for.
 pub fn format(request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
     mkfs::check(request)?;
-    prove_blank(request)?;
+    // That a file is fresh is the caller's word; what may be assumed of it is only what the file system below says.
+    let fresh_image = prove_blank(request)?;
+    let request = &FormatRequest { fresh_image, ..request.clone() };
     let formatted = if request.fresh_image && request.fs == FsType::Ext4 && request.templates.is_some() {
         ext_template::format(request, lock)?
     } else {
@@ -66,15 +68,16 @@ pub(super) fn open(path: &Path, exclusive: bool) -> Result<File> {
     options.open(path).map_err(failed)
 }
 
-fn prove_blank(request: &FormatRequest) -> Result<()> {
+/// Answers whether every byte is known to be zero, and not only those where a signature could lie.
+fn prove_blank(request: &FormatRequest) -> Result<bool> {
     let path = &request.path;
     let file = open(path, true)?;
     if request.fresh_image && is_untouched(&file) {
-        return Ok(());
+        return Ok(true);
     }
     let found = probe(&file);
     match &found {
-        Probe::Blank => return Ok(()),
+        Probe::Blank => return Ok(false),
         Probe::Unreadable { .. } => {
             return Err(HostError::new(ErrorKind::Io, ACT, path, format!("it can't be proven blank: {found}")));
         }
@@ -84,7 +87,8 @@ fn prove_blank(request: &FormatRequest) -> Result<()> {
         }
         Probe::Known(_) | Probe::Ambiguous(_) => {}
     }
-    erase::erase(&file, path)
+    erase::erase(&file, path)?;
+    Ok(false)
 }
 
 /// A regular file in which nothing was ever written: one call instead of reading it.

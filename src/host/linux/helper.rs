@@ -211,6 +211,29 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_keeps_the_lock_until_it_ends() {
+        use rustix::fs::{FlockOperation, flock};
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let lock = std::fs::File::open(path.path()).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let start = std::time::Instant::now();
+
+        let helper = std::thread::spawn(move || {
+            let helper = Helper { tool: "sh", act: "test", object: Path::new("/"), lock: Some(lock.as_fd()) };
+            // The shell ends and its child goes on, as a helper does whose parent was killed.
+            let ran = helper.run(["-c", "exec 3<&0; sleep 0.3 >/dev/null 2>&1 &"]).unwrap();
+            drop(lock);
+            ran.status.success()
+        });
+
+        assert!(helper.join().unwrap());
+        let other = std::fs::File::open(path.path()).unwrap();
+        assert!(flock(&other, FlockOperation::NonBlockingLockExclusive).is_err(), "{:?}", start.elapsed());
+        flock(&other, FlockOperation::LockExclusive).unwrap();
+        assert!(start.elapsed() >= std::time::Duration::from_millis(300));
+    }
+
+    #[test]
     fn a_failure_has_the_command_its_last_line_and_all_it_said() {
         let helper = Helper { tool: "sh", act: "format", object: Path::new("/dev/x"), lock: None };
 
