@@ -2,7 +2,10 @@
 
 mod filesystem;
 mod format;
+mod freezing;
+mod images;
 mod loops;
 mod mounts;
 mod probe;
+mod records;
 mod rig;
