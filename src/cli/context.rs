@@ -3,13 +3,25 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::args::{Cli, ColorArg, Output, ProgressArg};
 use super::printer::{Color, Printer};
 use super::problem::{Failure, Problem, Result};
 use super::render::progress::Progress;
-use crate::model::Layout;
+use crate::driver::local::observe::{Scope, observe};
+use crate::host::linux::{LinuxHost, LinuxObserve};
+use crate::host::{Host, Observe};
+use crate::model::{Desired, Layout, Observed};
+
+/// What was seen, and how long looking took.
+pub struct Looked {
+    /// What was seen.
+    pub observed: Observed,
+    /// How long it took.
+    pub took: Duration,
+}
 
 /// Everything that holds for the whole run.
 pub struct Context {
@@ -68,6 +80,27 @@ impl Context {
             step_timeout: global.step_timeout,
             repeat: repeat(&global.state_dir, &global.run_dir),
         })
+    }
+
+    /// The reading half of this machine: all that commands hold which must not change anything.
+    pub fn observer(&self) -> Box<dyn Observe> {
+        Box::new(LinuxObserve::new())
+    }
+
+    /// This machine, to be changed.
+    pub fn host(&self) -> Arc<dyn Host> {
+        Arc::new(LinuxHost::new())
+    }
+
+    /// Looks at the machine: at what a manifest declares and its project owns, or at everything.
+    ///
+    /// # Errors
+    /// Only what makes looking pointless; what can't be read of single volumes is part of the answer.
+    pub fn look(&self, observer: &dyn Observe, desired: Option<&Desired>) -> Result<Looked> {
+        let begun = Instant::now();
+        let scope = desired.map_or(Scope::Everything, Scope::Project);
+        let observed = observe(observer, &self.layout, scope)?;
+        Ok(Looked { observed, took: begun.elapsed() })
     }
 
     /// Whether results are JSON.

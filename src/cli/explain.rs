@@ -78,6 +78,11 @@ const CLI: &[Explanation] = &[
         "Each volume has a lock that is held while a step works on it, also by a mkfs or fsck whose csictl was killed: it ends with that helper. csictl waits 30 seconds, or as long as --lock-timeout says. Exit code 7.",
     ),
     explain(
+        "csictl::state::insecure",
+        "Others could write into a directory csictl trusts",
+        "Whoever can write records could make csictl mount or delete what they like. The state directory belongs to root and nobody else may write into it. Exit code 5.",
+    ),
+    explain(
         "csictl::state::bad-document",
         "Not an exported state",
         "'csictl state import' takes the document that 'csictl state export' printed, of a csictl that is not newer. Records that exist are never overwritten.",

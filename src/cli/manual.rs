@@ -16,8 +16,50 @@ pub type Page = (String, Vec<u8>);
 /// # Errors
 /// Never in practice: it is written to memory.
 pub fn first() -> io::Result<Vec<u8>> {
+    page(&whole(), "csictl")
+}
+
+/// The command line with every flag's help: pages leave out what `-h` hides otherwise.
+fn whole() -> clap::Command {
+    let mut command = super::command().mut_args(|arg| arg.hide_short_help(false));
+    command.build();
+    command
+}
+
+/// One page. Examples keep their lines, which clap_mangen would fill into a paragraph.
+fn page(command: &clap::Command, name: &str) -> io::Result<Vec<u8>> {
+    let examples = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+    let command =
+        command.clone().version(env!("CARGO_PKG_VERSION")).display_name(name).after_help("").after_long_help("");
+    let has_more = command.has_subcommands();
     let mut text = Vec::new();
-    Man::new(super::command()).manual("csictl").render(&mut text)?;
+    let man = Man::new(command).source(concat!("csictl ", env!("CARGO_PKG_VERSION"))).manual("csictl");
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if has_more {
+        man.render_subcommands_section(&mut text)?;
+    }
+    let mut end = Roff::new();
+    if let Some(examples) = examples {
+        for line in examples.lines() {
+            match line.strip_suffix(':').filter(|title| !title.starts_with(' ')) {
+                Some(title) => {
+                    end.control("SH", [title.to_uppercase().as_str()]);
+                    end.control("nf", []);
+                }
+                None => {
+                    end.text([roman(line)]);
+                }
+            }
+        }
+        end.control("fi", []);
+    }
+    end.control("SH", ["SEE ALSO"]);
+    end.text([bold("csictl"), roman("(1), "), bold("csictl.toml"), roman("(5)")]);
+    end.to_writer(&mut text)?;
     Ok(text)
 }
 
@@ -26,9 +68,8 @@ pub fn first() -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`first`].
 pub fn pages() -> io::Result<Vec<Page>> {
-    let mut command = super::command();
-    command.build();
-    let mut pages = vec![("csictl.1".to_owned(), first()?)];
+    let command = whole();
+    let mut pages = vec![("csictl.1".to_owned(), page(&command, "csictl")?)];
     gather(&command, "csictl", &mut pages)?;
     pages.push(("csictl.toml.5".to_owned(), manifest_page()?));
     Ok(pages)
@@ -37,10 +78,7 @@ pub fn pages() -> io::Result<Vec<Page>> {
 fn gather(command: &clap::Command, prefix: &str, pages: &mut Vec<Page>) -> io::Result<()> {
     for sub in command.get_subcommands() {
         let name = format!("{prefix}-{}", sub.get_name());
-        let mut text = Vec::new();
-        let page = sub.clone().version(env!("CARGO_PKG_VERSION")).display_name(&name);
-        Man::new(page).source(concat!("csictl ", env!("CARGO_PKG_VERSION"))).manual("csictl").render(&mut text)?;
-        pages.push((format!("{name}.1"), text));
+        pages.push((format!("{name}.1"), page(sub, &name)?));
         gather(sub, &name, pages)?;
     }
     Ok(())

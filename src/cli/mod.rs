@@ -7,6 +7,7 @@
 //! Way in: [`main`]; [`printer::Printer`] for every line that users see; [`exit::Exit`] for how it ends.
 
 pub mod args;
+mod ask;
 mod commands;
 pub mod complete;
 pub mod context;
@@ -15,10 +16,14 @@ pub mod explain;
 mod logging;
 pub mod manual;
 pub mod names;
+mod perform;
+mod planfile;
 pub mod printer;
 pub mod problem;
 pub mod render;
 mod source;
+pub mod survey;
+mod tools;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -66,15 +71,24 @@ fn dispatch(context: &Context, command: Command) -> problem::Result<Exit> {
     match command {
         Command::Init(args) => commands::init::run(context, &args),
         Command::Validate(args) => commands::validate::run(context, &args),
+        Command::Plan(args) => commands::plan::run(context, &args),
+        Command::Apply(args) => commands::apply::run(context, &args),
+        Command::Destroy(args) => commands::destroy::run(context, &args),
+        Command::Status(args) => commands::status::run(context, &args),
+        Command::Get(args) => commands::get::run(context, &args),
+        Command::Tree => commands::tree::run(context),
+        Command::Snapshot(args) => commands::snapshot::run(context, &args.command),
+        Command::Expand(args) => commands::expand::run(context, &args),
+        Command::Delete(args) => commands::delete::run(context, &args),
+        Command::Who(args) => commands::who::run(context, &args),
+        Command::Gc(_) => Err(Failure::new(Exit::Failed, Problem::new("cli::usage", "'gc' is not wired yet"))),
+        Command::Doctor => commands::doctor::run(context),
         Command::Schema => commands::schema::run(context),
         Command::Explain(args) => commands::explain::run(context, &args),
+        Command::State(args) => commands::state::run(context, &args.command),
         Command::Completions(args) => commands::completions::run(context, &args),
         Command::Man(args) => commands::man::run(context, &args),
         Command::Version => commands::version::run(context),
-        other => {
-            let problem = Problem::new("cli::usage", format!("'{}' is not wired yet", other.name()));
-            Err(Failure::new(Exit::Failed, problem))
-        }
     }
 }
 

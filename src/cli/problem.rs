@@ -11,6 +11,7 @@ use crate::driver::DriverError;
 use crate::host::{ErrorKind, HostError};
 use crate::manifest::ManifestErrors;
 use crate::plan::Refused;
+use crate::state::StateError;
 
 /// The answer of a command.
 pub type Result<T> = std::result::Result<T, Failure>;
@@ -200,6 +201,27 @@ impl From<HostError> for Failure {
 impl From<DriverError> for Failure {
     fn from(error: DriverError) -> Self {
         Self::new(Exit::of_driver(&error), Problem::of_driver(&error))
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let problem = |code, message: String| Problem::new(code, message);
+        match error {
+            StateError::Host(error) => error.into(),
+            StateError::LockHeld(_) => {
+                let help = "wait for it to end, or wait longer with --lock-timeout 5m";
+                Self::new(Exit::Locked, problem("lock::held", error.to_string()).help(help))
+            }
+            StateError::Insecure { ref path, .. } => {
+                let help = format!("it holds what csictl trusts: chown root: {0} && chmod 0700 {0}", path.display());
+                Self::new(Exit::Refused, problem("state::insecure", error.to_string()).help(help))
+            }
+            StateError::Document(message) => {
+                let help = "records are never overwritten: see which of both is right";
+                Self::new(Exit::Refused, problem("state::bad-document", message).help(help))
+            }
+        }
     }
 }
 

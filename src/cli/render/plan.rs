@@ -3,15 +3,19 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::Counts;
+use super::status::drift_line;
 use super::style::{BOLD, DIM, GREEN, Painted, RED, YELLOW, count};
 use crate::model::ObjectRef;
 use crate::plan::{Change, ChangeKind, DataFate, Plan, Risk, Step};
 
 /// The column at which `data: …` ends a change's line, and the header's right part begins.
-const RIGHT: usize = 63;
+const RIGHT: usize = 69;
 /// Width of an object's name in lists.
-const OBJECT: usize = 20;
+const OBJECT: usize = 18;
+/// Width of an object's name among the steps.
+const STEP_OBJECT: usize = 17;
+/// Blanks before `data: …`, also behind a line that is longer than usual.
+const GAP: usize = 4;
 
 /// What a plan's text needs besides the plan.
 #[derive(Debug, Clone)]
@@ -43,8 +47,7 @@ pub fn text(view: &PlanView<'_>) -> String {
 pub fn no_changes(plan: &Plan) -> String {
     let desired = &plan.desired;
     let (volumes, pods) = (count(desired.volumes.len(), "volume"), count(desired.pods.len(), "pod"));
-    let verb = if desired.volumes.len() + desired.pods.len() == 1 { "matches" } else { "match" };
-    format!("no changes: {volumes} and {pods} {verb} {}", desired.manifest)
+    format!("no changes: {volumes} and {pods} match {}", desired.manifest)
 }
 
 fn write_plan(out: &mut String, view: &PlanView<'_>) -> fmt::Result {
@@ -68,7 +71,8 @@ fn write_plan(out: &mut String, view: &PlanView<'_>) -> fmt::Result {
 fn header(out: &mut String, view: &PlanView<'_>) -> fmt::Result {
     let plan = view.plan;
     let left = format!("csictl {}   project {}   host {}", env!("CARGO_PKG_VERSION"), plan.desired.project, view.host);
-    writeln!(out, "{left:<69}  {}", Painted(DIM, view.heading))?;
+    const LEFT: usize = RIGHT - 2;
+    writeln!(out, "{left:<LEFT$}  {}", Painted(DIM, view.heading))?;
     let seen = plan
         .changes
         .iter()
@@ -93,9 +97,7 @@ fn drift(out: &mut String, plan: &Plan) -> fmt::Result {
     }
     section(out, "drift")?;
     for drift in &plan.drift {
-        let object = drift.object.to_string();
-        let (what, expected, found) = (&drift.what, &drift.expected, &drift.found);
-        writeln!(out, "  {} {object:<OBJECT$} {what}: expected {expected}, found {found}", Painted(YELLOW, "!"))?;
+        writeln!(out, "{}", drift_line(drift))?;
     }
     Ok(())
 }
@@ -167,9 +169,9 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     if let Some(comment) = &change.comment {
         let _ = write!(middle, "   # {comment}");
     }
-    let left = format!("{object:<18} {middle}");
-    let width = RIGHT - 4;
-    write!(out, "{} {left:<width$}", Painted(style, sign))?;
+    let left = format!("{object:<OBJECT$} {middle}");
+    const LEFT: usize = RIGHT - GAP - 4;
+    write!(out, "{} {left:<LEFT$}", Painted(style, sign))?;
     match (change.data, &change.object) {
         // A pod has no data of its own.
         (_, ObjectRef::Pod(_) | ObjectRef::Pool(_)) => {}
@@ -205,7 +207,7 @@ fn write_step(out: &mut String, plan: &Plan, step: &Step, id_width: usize) -> fm
     if let Some(path) = &step.path {
         let _ = write!(object, " {}", place(step, path));
     }
-    write!(out, "  {:<id_width$}  {:<10} {object:<OBJECT$}", step.id(), step.verb())?;
+    write!(out, "  {:<id_width$}  {:<10} {object:<STEP_OBJECT$}", step.id(), step.verb())?;
     if !step.after.is_empty() {
         let after: Vec<_> = step.after.iter().map(|&index| plan.steps[index].id()).collect();
         write!(out, " {}", Painted(DIM, format_args!("<- {}", after.join(" "))))?;
@@ -228,7 +230,7 @@ pub fn place(step: &Step, path: &std::path::Path) -> String {
 }
 
 fn summary(out: &mut String, plan: &Plan) -> fmt::Result {
-    let counts = Counts::of(plan);
+    let counts = plan.summary();
     let named = [
         (counts.create, "to create"),
         (counts.change, "to change"),

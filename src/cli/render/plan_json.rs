@@ -2,16 +2,15 @@
 
 use serde::Serialize;
 
-use super::Counts;
 use crate::model::Verb;
-use crate::plan::{Drift, Plan, Risk};
+use crate::plan::{Drift, Plan, PlanSummary, Risk};
 
 /// The document.
 #[derive(Debug, Serialize)]
 pub struct Document<'a> {
     schema: &'static str,
     project: String,
-    summary: Counts,
+    summary: PlanSummary,
     steps: Vec<StepDocument>,
     drift: Vec<&'a Drift>,
     refused: Vec<RefusedDocument<'a>>,
@@ -76,7 +75,7 @@ pub fn document(plan: &Plan) -> Document<'_> {
     Document {
         schema: "csictl.plan/1",
         project: plan.desired.project.to_string(),
-        summary: Counts::of(plan),
+        summary: plan.summary(),
         steps,
         drift,
         refused,

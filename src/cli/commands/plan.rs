@@ -1,0 +1,75 @@
+//! `plan`: what would change and why. Holds only the reading half of the host, so it can change nothing.
+
+use crate::cli::args::{Output, PlanArgs};
+use crate::cli::commands::destroy;
+use crate::cli::context::{Context, shell_word};
+use crate::cli::exit::Exit;
+use crate::cli::perform::{refused, unknown};
+use crate::cli::planfile::PlanFile;
+use crate::cli::problem::Result;
+use crate::cli::render::plan::PlanView;
+use crate::cli::render::{self, graph, plan_json};
+use crate::cli::source::Source;
+use crate::plan::{self, Intent, Plan, Risk};
+
+/// Runs it.
+pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
+    let source = Source::read(&args.manifest)?;
+    let desired = source.desired(context)?;
+    let looked = context.look(&*context.observer(), Some(&desired))?;
+    let intent = if args.destroy {
+        Intent::Destroy { delete_data: destroy::delete_data(&desired, &looked.observed, &args.delete_data)? }
+    } else {
+        Intent::Apply
+    };
+    let plan = plan::plan(&desired, &looked.observed, &context.layout, &intent);
+    let verb = if args.destroy { "destroy" } else { "apply" };
+    let command = context.command(&format!("{verb} {}", shell_word(&source.name)));
+    match context.output {
+        Output::Json => context.printer.out_raw(&render::json(&plan_json::document(&plan))),
+        Output::Dot => context.printer.out_raw(&graph::dot(&plan)),
+        Output::Mermaid => context.printer.out_raw(&graph::mermaid(&plan)),
+        _ => context.printer.out(render::plan::text(&PlanView {
+            plan: &plan,
+            host: &looked.observed.host.hostname,
+            observed_in: looked.took,
+            heading: "plan: nothing is changed",
+            command: &command,
+            delete_data: args.destroy,
+        })),
+    }
+    if let Some(path) = args.out.as_ref().filter(|_| plan.refused.is_empty()) {
+        let file = PlanFile::new(context, &source, &intent, &plan, &looked.observed);
+        file.write(path)?;
+        let name = shell_word(&path.display().to_string());
+        context
+            .printer
+            .note(format!("wrote the plan: to do it, type\n  {}", context.command(&format!("apply {name}"))));
+    }
+    verdict(context, args, &plan)
+}
+
+/// The exit code, with what has to be said about it on stderr.
+fn verdict(context: &Context, args: &PlanArgs, plan: &Plan) -> Result<Exit> {
+    if !plan.refused.is_empty() {
+        // The document, or the text, has them; stdout stays one document.
+        if let Some(report) = render::diagnostics::text(&refused(plan)) {
+            context.printer.err(report.trim_end());
+        }
+        return Err(crate::cli::problem::Failure::Reported(refused(plan).exit()));
+    }
+    if !args.detailed_exitcode {
+        return Ok(Exit::Done);
+    }
+    if !plan.unknown.is_empty() {
+        if let Some(report) = render::diagnostics::text(&unknown(plan, Exit::Privilege)) {
+            context.printer.err(report.trim_end());
+        }
+        return Ok(Exit::Privilege);
+    }
+    Ok(match plan.steps.iter().map(|step| step.risk).max() {
+        None => Exit::Done,
+        Some(Risk::DataLoss) => Exit::DataLoss,
+        Some(_) => Exit::Changes,
+    })
+}

@@ -1,0 +1,245 @@
+//! From an intent to its end, the same for apply, destroy and the imperative forms: look, plan, judge every guard before the
+//! first effect, ask, run, report.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::args::values::{ApproveArg, ApproveKind};
+use super::args::{OnError, RunArgs};
+use super::context::{Context, Looked};
+use super::exit::Exit;
+use super::problem::{Failure, Problem, Result};
+use super::render::plan::PlanView;
+use super::render::style::{Painted, RED, count};
+use super::render::{self, outcome};
+use super::{ask, tools};
+use crate::driver::local::LocalDriver;
+use crate::exec::{self, Options, Stop, Summary};
+use crate::host::Host;
+use crate::model::{Approval, Desired, ObjectRef};
+use crate::plan::{self, Intent, MissingApproval, Plan};
+
+/// What is to be done.
+pub struct Job<'a> {
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// What is asked of it.
+    pub intent: &'a Intent,
+    /// What was seen.
+    pub looked: &'a Looked,
+    /// `--approve`, as typed.
+    pub approve: &'a [ApproveArg],
+    /// Approvals given otherwise (`--delete-data`).
+    pub approved: BTreeSet<Approval>,
+    /// Asking and failing.
+    pub run: &'a RunArgs,
+    /// The command in the past: `applied`.
+    pub past: &'static str,
+    /// The command to type to do it again.
+    pub command: String,
+    /// Judges the plan before anything else does: a plan file that went stale.
+    pub check: &'a dyn Fn(&Plan) -> Result<()>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// Whatever keeps it from beginning; what fails on the way is reported here.
+pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result<Exit> {
+    let observed = &job.looked.observed;
+    let plan = plan::plan(job.desired, observed, &context.layout, job.intent);
+    (job.check)(&plan)?;
+    refuse(context, job, &plan)?;
+    if plan.is_empty() {
+        return nothing_to_do(context, job.intent, &plan);
+    }
+    privilege(job.looked, &plan)?;
+    tools::check(host.tools(), &plan, observed)?;
+    let (approvals, typed) = approvals(context, job, &plan)?;
+    if !job.run.yes {
+        confirm(context, job, &plan, typed)?;
+    }
+    let unknown = plan.unknown.clone();
+    let approved = plan.approve(&approvals).map_err(|missing| unapproved(&missing, &job.command))?;
+    let stop = Stop::on_signals().map_err(|error| {
+        Failure::new(Exit::Failed, Problem::new("host::other", "cannot listen for signals").cause(error.to_string()))
+    })?;
+    let driver = LocalDriver::new(Arc::clone(host), context.layout.clone()).with_lock_timeout(context.lock_timeout);
+    let options = Options {
+        parallelism: context.parallelism,
+        on_error: match job.run.on_error {
+            OnError::Stop => exec::OnError::Stop,
+            OnError::Continue => exec::OnError::Continue,
+        },
+        step_timeout: context.step_timeout,
+    };
+    let listener = context.progress.listen(&context.printer, approved.steps());
+    let summary = exec::execute(&approved, &driver, &options, &*listener, &stop);
+    drop(listener);
+    report(context, job, approved.steps(), &summary);
+    let exit = Exit::of_summary(&summary, signal(&stop));
+    Ok(if exit == Exit::Done && !unknown.is_empty() { Exit::Partial } else { exit })
+}
+
+fn signal(stop: &Stop) -> Option<Exit> {
+    match stop.exit_code() {
+        Some(code) if code == Exit::Terminated.code() => Some(Exit::Terminated),
+        Some(_) => Some(Exit::Interrupted),
+        None => None,
+    }
+}
+
+fn report(context: &Context, job: &Job<'_>, steps: &[plan::Step], summary: &Summary) {
+    if context.json() {
+        context.printer.out_raw(&outcome::json(steps, summary));
+    } else {
+        context.printer.out(outcome::text(steps, summary, job.past, &job.command));
+    }
+}
+
+/// Every guard that can be judged before the first effect is judged here: any no, and nothing is done.
+fn refuse(context: &Context, job: &Job<'_>, plan: &Plan) -> Result<()> {
+    if plan.refused.is_empty() {
+        return Ok(());
+    }
+    if !context.json() {
+        context.printer.note(text(job, plan));
+    }
+    Err(refused(plan))
+}
+
+/// The refusals of a plan as a failure.
+pub fn refused(plan: &Plan) -> Failure {
+    let exits: BTreeSet<_> = plan.refused.iter().map(|refused| Exit::of_refusal(refused.code)).collect();
+    let exit = if exits.contains(&Exit::Refused) { Exit::Refused } else { Exit::Missing };
+    Failure::Problems(exit, plan.refused.iter().map(Problem::of_refused).collect())
+}
+
+fn text(job: &Job<'_>, plan: &Plan) -> String {
+    render::plan::text(&PlanView {
+        plan,
+        host: &job.looked.observed.host.hostname,
+        observed_in: job.looked.took,
+        heading: "apply: nothing is changed yet",
+        command: &job.command,
+        delete_data: matches!(job.intent, Intent::Destroy { .. }),
+    })
+}
+
+fn nothing_to_do(context: &Context, intent: &Intent, plan: &Plan) -> Result<Exit> {
+    if !plan.unknown.is_empty() {
+        return Err(unknown(plan, Exit::Failed));
+    }
+    if context.json() {
+        context.printer.out_raw(&outcome::json(&[], &Summary::default()));
+        return Ok(Exit::Done);
+    }
+    context.printer.out(match intent {
+        Intent::Apply => render::plan::no_changes(plan),
+        Intent::Destroy { .. } => format!("no changes: nothing of {} is up", plan.desired.manifest),
+        _ => "no changes: it is so already".to_owned(),
+    });
+    for (object, note) in &plan.notes {
+        context.printer.note(format!("{object}: {note}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// What could not be read, as a failure.
+pub fn unknown(plan: &Plan, exit: Exit) -> Failure {
+    let problem = |(object, cause): &(ObjectRef, String)| {
+        Problem::new("cli::unknown-state", format!("{object}: its state could not be read"))
+            .cause(cause)
+            .help("run as root")
+    };
+    Failure::Problems(exit, plan.unknown.iter().map(problem).collect())
+}
+
+fn privilege(looked: &Looked, plan: &Plan) -> Result<()> {
+    if looked.observed.host.privileged {
+        return Ok(());
+    }
+    let message = format!("these {} take root (CAP_SYS_ADMIN)", count(plan.steps.len(), "step"));
+    let problem = Problem::new("cli::privilege", message).help("run it with sudo; 'csictl plan' works without");
+    Err(Failure::new(Exit::Privilege, problem))
+}
+
+/// Matches approvals with the plan's losses, asking for names where somebody can answer. Also says whether anything was typed.
+fn approvals(context: &Context, job: &Job<'_>, plan: &Plan) -> Result<(BTreeSet<Approval>, bool)> {
+    let losses = plan.losses();
+    let mut approvals = job.approved.clone();
+    for arg in job.approve {
+        let met: Vec<_> =
+            losses.iter().filter(|missing| names(arg, &missing.object) && arg.loss == missing.loss).collect();
+        if met.is_empty() {
+            let kind = if arg.kind == ApproveKind::Volume { "volume" } else { "snapshot" };
+            let (name, loss) = (&arg.name, arg.loss);
+            context.printer.note(format!("--approve {kind}.{name}={loss}: nothing in this plan needs it"));
+        }
+        approvals.extend(met.into_iter().map(|m| Approval { object: m.object.clone(), loss: m.loss }));
+    }
+    let missing: Vec<_> = losses
+        .into_iter()
+        .filter(|m| !approvals.contains(&Approval { object: m.object.clone(), loss: m.loss }))
+        .collect();
+    if missing.is_empty() {
+        return Ok((approvals, false));
+    }
+    if !ask::possible(&context.printer) {
+        return Err(unapproved(&missing, &job.command));
+    }
+    context.printer.err(text(job, plan));
+    for missing in missing {
+        let name = short(&missing.object);
+        let question = format!(
+            "\n{} loses its data ({}). Type its name, {name}, to let it:",
+            Painted(RED, &missing.object),
+            missing.loss
+        );
+        if !ask::typed(&context.printer, &question, &name) {
+            return Err(not_confirmed("the name was not typed"));
+        }
+        approvals.insert(Approval { object: missing.object, loss: missing.loss });
+    }
+    Ok((approvals, true))
+}
+
+fn short(object: &ObjectRef) -> String {
+    object.to_string().split_once('.').map(|(_, name)| name.to_owned()).unwrap_or_default()
+}
+
+fn names(arg: &ApproveArg, object: &ObjectRef) -> bool {
+    match (arg.kind, object) {
+        (ApproveKind::Volume, ObjectRef::Volume(id)) => id.as_str() == arg.name || id.short() == arg.name,
+        (ApproveKind::Snapshot, ObjectRef::Snapshot(id)) => id.as_str() == arg.name || id.short() == arg.name,
+        _ => false,
+    }
+}
+
+fn unapproved(missing: &[MissingApproval], command: &str) -> Failure {
+    let flags: Vec<_> = missing.iter().map(|m| format!("--approve {}={}", m.object, m.loss)).collect();
+    let help = format!("if it may be lost, type: {command} {}", flags.join(" "));
+    let problem = |m: &MissingApproval| {
+        Problem::new("guard::unapproved", format!("{} would lose its data ({})", m.object, m.loss)).help(&help)
+    };
+    Failure::Problems(Exit::Refused, missing.iter().map(problem).collect())
+}
+
+fn not_confirmed(why: &str) -> Failure {
+    let problem = Problem::new("cli::not-confirmed", format!("nothing was done: {why}"));
+    Failure::new(Exit::Refused, problem.help("--yes answers yes; a loss of data needs --approve as well"))
+}
+
+fn confirm(context: &Context, job: &Job<'_>, plan: &Plan, shown: bool) -> Result<()> {
+    if !ask::possible(&context.printer) {
+        return Err(not_confirmed("there is no terminal to ask on, and no --yes"));
+    }
+    if !shown {
+        context.printer.err(text(job, plan));
+    }
+    let question = match plan.steps.as_slice() {
+        [step] => format!("\nDo this step ({} {})?", step.verb(), step.object()),
+        steps => format!("\nDo these {} steps?", steps.len()),
+    };
+    if ask::yes(&context.printer, &question) { Ok(()) } else { Err(not_confirmed("the answer was not yes")) }
+}

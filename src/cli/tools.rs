@@ -1,0 +1,48 @@
+//! Whether the helper programs a plan needs are installed, judged before its first step.
+
+use std::collections::BTreeSet;
+
+use super::exit::Exit;
+use super::problem::{Failure, Problem, Result};
+use crate::host::ToolFacts;
+use crate::model::filesystem::FormatPolicy;
+use crate::model::{Action, FsType, Observed};
+use crate::plan::Plan;
+
+/// Refuses a plan that would end in a missing helper.
+pub fn check(tools: Vec<ToolFacts>, plan: &Plan, observed: &Observed) -> Result<()> {
+    let needed: BTreeSet<&str> = plan.steps.iter().flat_map(|step| needed(&step.action, observed)).copied().collect();
+    let problems: Vec<_> = tools
+        .into_iter()
+        .filter(|tool| tool.path.is_none() && needed.contains(tool.name))
+        .map(|tool| {
+            Problem::new("cli::missing-tool", format!("{} is not installed", tool.name))
+                .cause(format!("it is needed for {}", tool.needed_for))
+                .help(format!("install the package {}", tool.package))
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(Failure::Problems(Exit::Missing, problems)) }
+}
+
+fn needed(action: &Action, observed: &Observed) -> &'static [&'static str] {
+    match action {
+        Action::Create(request) => match &request.spec.fs {
+            Some(fs) if fs.format != FormatPolicy::Never && request.spec.source.is_none() => match fs.fs_type {
+                FsType::Ext4 => &["mke2fs"],
+                FsType::Xfs => &["mkfs.xfs"],
+                FsType::Btrfs => &["mkfs.btrfs"],
+            },
+            _ => &[],
+        },
+        Action::Expand(request) => {
+            let record = observed.volumes.get(&request.id).and_then(|seen| seen.record.present());
+            match record.and_then(|record| record.spec.fs_type()) {
+                Some(FsType::Ext4) => &["e2fsck", "resize2fs"],
+                Some(FsType::Xfs) => &["xfs_growfs"],
+                Some(FsType::Btrfs) => &["btrfs"],
+                None => &[],
+            }
+        }
+        _ => &[],
+    }
+}
