@@ -1,0 +1,12 @@
+//! The command line as users meet it: the built binary, its help, exit codes, documents and generated files.
+
+mod completion;
+mod documents;
+mod errors;
+mod examples;
+mod exits;
+mod generated;
+mod help;
+mod plan_text;
+mod prompts;
+mod run;
