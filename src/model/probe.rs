@@ -5,6 +5,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::filesystem::{FsType, FsUuid};
+
+/// The kind given to bytes that are not zero and that nobody recognises.
+pub const UNRECOGNISED: &str = "unrecognised data";
+
 /// Something recognised on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Signature {
@@ -58,6 +63,20 @@ impl Probe {
         matches!(self, Self::Blank)
     }
 
+    /// Whether all that is there can be what a killed mkfs of `fs` with this UUID left: its own signature, a damaged one without
+    /// a UUID, or data without any, since mke2fs writes its superblock last. Only under a mark that such a mkfs was begun on
+    /// blank storage ([`FormatMark::Begun`](super::record::FormatMark::Begun)) does this allow making it again.
+    pub fn is_half_made(&self, fs: FsType, uuid: FsUuid) -> bool {
+        let ours = |found: &Signature| found.uuid.as_deref().map(|text| text.parse() == Ok(uuid));
+        match self {
+            Self::Known(found) => found.kind == fs.as_str() && ours(found) == Some(true),
+            Self::Ambiguous(all) => all
+                .iter()
+                .all(|found| found.kind == UNRECOGNISED || (found.kind == fs.as_str() && ours(found) != Some(false))),
+            Self::Blank | Self::Unreadable { .. } => false,
+        }
+    }
+
     /// The one thing recognised, if there is one.
     pub const fn known(&self) -> Option<&Signature> {
         match self {
@@ -83,6 +102,42 @@ impl fmt::Display for Probe {
                 Ok(())
             }
             Self::Unreadable { offset, cause } => write!(f, "unreadable at offset {offset}: {cause}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(kind: &str, uuid: Option<FsUuid>) -> Signature {
+        Signature {
+            kind: kind.to_owned(),
+            uuid: uuid.map(|uuid| uuid.to_string()),
+            label: None,
+            offset: 0,
+            magic: vec![],
+        }
+    }
+
+    #[test]
+    fn only_what_our_own_mkfs_can_have_left_is_half_made() {
+        let ours = FsUuid::random();
+        let other = Some(FsUuid::random());
+        for (half_made, probe) in [
+            (true, Probe::Known(found("xfs", Some(ours)))),
+            (false, Probe::Known(found("xfs", other))),
+            (false, Probe::Known(found("xfs", None))),
+            (false, Probe::Known(found("ext4", Some(ours)))),
+            (true, Probe::Ambiguous(vec![found(UNRECOGNISED, None)])),
+            (true, Probe::Ambiguous(vec![found("xfs", None)])),
+            (true, Probe::Ambiguous(vec![found("xfs", Some(ours)), found(UNRECOGNISED, None)])),
+            (false, Probe::Ambiguous(vec![found("xfs", Some(ours)), found("gpt", None)])),
+            (false, Probe::Ambiguous(vec![found("xfs", other)])),
+            (false, Probe::Blank),
+            (false, Probe::Unreadable { offset: 0, cause: String::new() }),
+        ] {
+            assert_eq!(probe.is_half_made(FsType::Xfs, ours), half_made, "{probe}");
         }
     }
 }

@@ -184,7 +184,7 @@ pub(super) fn formatting(
                 "bring the right storage back, or correct the manifest",
             )
         }
-        (FormatMark::Begun, Probe::Known(found)) if record.fs_uuid.is_some_and(|uuid| is(found, uuid)) => {
+        (FormatMark::Begun, found) if record.fs_uuid.is_some_and(|uuid| found.is_half_made(fs.fs_type, uuid)) => {
             Ok(Formatting::Resume(record.fs_uuid.unwrap_or_else(FsUuid::random)))
         }
         (FormatMark::None, Probe::Known(found)) if fs.format == FormatPolicy::Never => {

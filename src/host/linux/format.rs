@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::SeekFrom;
 
-use super::probe::{UNRECOGNISED, filesystem_size, probe, probe_one, view};
+use super::probe::{filesystem_size, probe, probe_one, view};
 use super::{erase, ext_superblock, ext_template, mkfs};
 use crate::host::{ErrorKind, FormatRequest, Formatted, HostError, Lock, Result};
 use crate::model::{Capacity, FsType, Probe};
@@ -81,7 +81,7 @@ fn prove_blank(request: &FormatRequest) -> Result<bool> {
         Probe::Unreadable { .. } => {
             return Err(HostError::new(ErrorKind::Io, ACT, path, format!("it can't be proven blank: {found}")));
         }
-        _ if !request.resume || !is_half_made(&found, request) => {
+        _ if !request.resume || !found.is_half_made(request.fs, request.uuid) => {
             let cause = format!("it is not blank: {found}; nothing that is not proven blank is ever formatted");
             return Err(HostError::new(ErrorKind::NotBlank, ACT, path, cause));
         }
@@ -95,20 +95,6 @@ fn prove_blank(request: &FormatRequest) -> Result<bool> {
 fn is_untouched(file: &File) -> bool {
     let regular = file.metadata().is_ok_and(|facts| facts.is_file() && facts.size() > 0);
     regular && rustix::fs::seek(file, SeekFrom::Data(0)) == Err(rustix::io::Errno::NXIO)
-}
-
-/// Whether all that is there can be of our own unfinished mkfs: of its type, with its UUID or none yet, or no signature at
-/// all, since mke2fs writes its superblock last.
-fn is_half_made(found: &Probe, request: &FormatRequest) -> bool {
-    let uuid = request.uuid.to_string();
-    match found {
-        Probe::Known(signature) => signature.kind == request.fs.as_str() && signature.uuid.as_deref() == Some(&uuid),
-        Probe::Ambiguous(signatures) => signatures.iter().all(|signature| {
-            signature.kind == UNRECOGNISED
-                || (signature.kind == request.fs.as_str() && signature.uuid.as_ref().is_none_or(|found| *found == uuid))
-        }),
-        Probe::Blank | Probe::Unreadable { .. } => false,
-    }
 }
 
 /// Reads back what was made.

@@ -38,13 +38,11 @@ use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+pub use crate::model::probe::UNRECOGNISED;
 use crate::model::{FsType, Probe, Signature};
 
 use view::View;
 pub use view::{ReadAt, ReadFailure};
-
-/// The kind given to bytes that are not zero and that no family knows.
-pub const UNRECOGNISED: &str = "unrecognised data";
 
 /// From here on a sound file system owns the bytes inside it; before, a second signature contradicts it. No file system of
 /// the three keeps file content in its first 8 KiB.
