@@ -276,6 +276,8 @@ fn the_pool_is_the_volume_s_the_class_s_the_default_s_or_the_only_one() {
         ("the default", format!("{two}{default_a}"), "", "/a"),
         ("the only one", "[pools.x]\npath = \"./x\"\n".to_owned(), "", "/etc/csictl/x"),
         ("the state directory's", String::new(), "", "/var/lib/csictl/pool"),
+        ("the state directory's, by name", String::new(), "pool = \"default\"", "/var/lib/csictl/pool"),
+        ("one declared as default", "[pools.default]\npath = \"/x\"\n".to_owned(), "pool = \"default\"", "/x"),
     ] {
         let desired = accept(&format!("project = \"p\"\n{pools}[volumes.v]\ncapacity = \"1GiB\"\n{keys}\n"));
 

@@ -15,9 +15,14 @@ pub(super) struct Pools<'a> {
     places: HashMap<&'a str, Span>,
     fallback: Option<&'a str>,
     layout: &'a Layout,
+    /// Whether the manifest declares no pool: then there is `default`, under the state directory.
+    none_declared: bool,
     /// Set once the choice between several was reported as open.
     undecided: bool,
 }
+
+/// The name of the pool under the state directory.
+const DEFAULT: &str = "default";
 
 /// The pools as declared, their paths made absolute and checked against each other.
 pub(super) fn resolve<'a>(scope: &Scope<'a>, sink: &mut Sink) -> Pools<'a> {
@@ -27,6 +32,7 @@ pub(super) fn resolve<'a>(scope: &Scope<'a>, sink: &mut Sink) -> Pools<'a> {
         places: HashMap::new(),
         fallback: None,
         layout: scope.context.layout,
+        none_declared: raw.pools.is_empty(),
         undecided: false,
     };
     let mut by_path: HashMap<PathBuf, (&str, Span)> = HashMap::new();
@@ -115,7 +121,8 @@ impl Pools<'_> {
 
     /// Reports a pool that is not declared; `object` named it.
     pub fn check_name(&self, name: &str, object: &str, at: Span, sink: &mut Sink) {
-        if !self.pools.contains_key(name) {
+        let known = self.pools.contains_key(name) || (self.none_declared && name == DEFAULT);
+        if !known {
             let affordable = sink.affords(self.pools.len());
             let error = sink.report(codes::UNKNOWN_POOL, at, format!("{object}: there is no pool '{name}'"));
             error.label("not declared");
@@ -139,14 +146,13 @@ impl Pools<'_> {
             _ => return self.stand_in(),
         };
         match name {
-            Some(name) => self.pools.get(name).cloned().unwrap_or_else(|| self.stand_in()),
-            None if self.pools.is_empty() && !self.undecided => {
+            Some(name) if self.pools.contains_key(name) => self.pools[name].clone(),
+            None | Some(DEFAULT) if self.none_declared && !self.undecided => {
                 let pool = self.stand_in();
                 self.pools.insert(pool.name.clone(), pool.clone());
-                // From now on there is one, and it stays the choice of all that name none.
-                self.fallback = Some("default");
                 pool
             }
+            Some(_) => self.stand_in(),
             None => {
                 self.report_undecided(volume, sink);
                 self.stand_in()
