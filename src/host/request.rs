@@ -176,7 +176,8 @@ pub struct FormatRequest {
     pub discard: bool,
     /// Whether what lies there is known to be a half-made file system with this very UUID, from a run that was killed.
     pub resume: bool,
-    /// Where formatted templates are kept; `None` to do without.
+    /// Whether a copy of an image that this process has formatted before may take the place of a mkfs: `Some` says yes. The Linux host
+    /// keeps what it copies in memory and leaves the directory alone.
     pub templates: Option<PathBuf>,
 }
 
