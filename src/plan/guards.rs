@@ -101,7 +101,9 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
         let help = "move it away, or correct the path in the manifest";
         return vec![refuse("wrong-identity", &object, what.clone(), help)];
     }
-    if hidden.is_some() {
+    // What is looked at is the backing as recorded; another kind to come is judged by the driver when it is made.
+    let another = course.old_spec().backing.kind() != course.spec.backing.kind();
+    if hidden.is_some() || another {
         return Vec::new();
     }
     match (&course.spec.backing, &course.seen.backing) {
@@ -184,9 +186,7 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
 fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef) -> Vec<Refused> {
     let mut refused = identity(backing, device, object);
     let path = backing.path.display();
-    let was_device = matches!(course.old_spec().backing, Backing::Device(_));
-    if let Some(staged) = course.seen.staged.as_ref().filter(|staged| was_device && staged.mount.device != device.block)
-    {
+    if let Some(staged) = course.seen.staged.as_ref().filter(|staged| staged.mount.device != device.block) {
         let message = format!("{path} is {} now, what is staged is {}", device.block, staged.mount.device);
         let help = "take the volume down (csictl destroy), check which device is the right one, apply again";
         refused.push(refuse("wrong-identity", object, message, help));
@@ -202,7 +202,7 @@ fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice,
     match known {
         Some(record) if !replaced => refused.extend(formatted(course, record, object)),
         Some(_) => {}
-        None if course.seen.staged.is_none() || !was_device => refused.extend(first_use(&course.spec, course, object)),
+        None if course.seen.staged.is_none() => refused.extend(first_use(&course.spec, course, object)),
         None => {}
     }
     refused
