@@ -61,7 +61,12 @@ pub(super) fn attach_image(
     let raw = record.spec.is_raw();
     if raw && !record.attach_mark {
         record.attach_mark = true;
-        s.put_record(record, true)?;
+        s.put_record(record.clone(), true)?;
+    }
+    if record.image != Some(image.file) {
+        // Brought back from a backup, or never noted down by a run that was killed: it says itself that it is the one.
+        record.image = Some(image.file);
+        s.put_record(record, false)?;
     }
     let request = AttachLoop {
         path: image.path.clone(),
@@ -102,11 +107,14 @@ pub(super) fn attach_image(
         device.size = image.size.get();
         done = Done::Changed;
     }
-    s.driver.hold(&s.id, attached.hold);
     if raw {
+        // It stays without being held; a hold would only keep it from being detached.
+        drop(attached.hold);
         let mut run = s.run_or_new()?;
         run.loop_index = Some(device.index);
         s.put_run(run)?;
+    } else {
+        s.driver.hold(&s.id, attached.hold);
     }
     Ok(Attached { device, done })
 }

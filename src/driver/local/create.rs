@@ -28,7 +28,7 @@ pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Ou
         Recorded::Unknown { cause } => return Err(s.unreadable(&cause)),
         Recorded::Present(record) => {
             s.owned_by(&record, &spec.owner)?;
-            if request.replaces {
+            if request.replaces && !is_replaced(&s, &record, spec) {
                 replace(&mut s, &record, request, &mut notes)?
             } else {
                 again(&mut s, &record, spec, &mut notes)?
@@ -191,6 +191,19 @@ fn keep_capacity(s: &Session<'_>, is: &VolumeSpec, spec: &mut VolumeSpec) -> Res
     }
     spec.capacity = Some(CapacityRange { required: has.required.min(asked.required), limit: asked.limit });
     Ok(())
+}
+
+/// Whether the replacement was made already: the record says what is asked, and what it says is there. A record that asks for no change
+/// but has lost what is behind it is still replaced.
+fn is_replaced(s: &Session<'_>, record: &VolumeRecord, spec: &VolumeSpec) -> bool {
+    if record.released || record.rebuilt || !guard::fixed_differences(&record.spec, spec).is_empty() {
+        return false;
+    }
+    match &record.spec.backing {
+        Backing::Image(backing) => guard::image(s, record, backing).is_ok(),
+        Backing::Device(backing) => record.format != FormatMark::Done || !s.host().probe(&backing.path).is_blank(),
+        Backing::Directory(_) | Backing::Tmpfs(_) => true,
+    }
 }
 
 /// Puts something blank in place of what the record describes, whose loss was approved.

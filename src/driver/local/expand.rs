@@ -55,6 +55,8 @@ fn expand_image(
     let mount_point = mounted_at(s, &record)?;
     let fs = record.spec.fs_type();
     can_grow(s, fs, mount_point.is_some(), size < to)?;
+    // The file system no longer fills it, so the next stage has to look.
+    s.driver.take_verified(&s.id);
     let mut done = s
         .host()
         .resize_image(&image.path, file, to, backing.allocate == Allocate::Full)

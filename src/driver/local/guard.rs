@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::model::{Owner, Probe, SectorSize, Signature, VolumeSpec};
 
+use super::own;
 use super::session::Session;
 
 /// Whether an image is this volume's by its own word.
@@ -64,7 +65,7 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
     }
     if let Some(recorded) = record.image
         && recorded != image.file
-        && s.host().loop_of(recorded, s.hint()).map_err(|error| s.fail(error))?.is_some()
+        && own::former_loop(s, record)?.is_some()
     {
         return wrong(
             format!("{} was replaced while a loop device still shows the file it was ({recorded})", path.display()),

@@ -9,6 +9,7 @@ mod create;
 mod delete;
 mod detach;
 mod expand;
+pub mod gc;
 mod guard;
 mod modify;
 pub mod observe;
@@ -21,6 +22,9 @@ mod source;
 mod stage;
 mod unpublish;
 mod unstage;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

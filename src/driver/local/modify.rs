@@ -2,8 +2,8 @@
 
 use crate::driver::{Refusal, Result};
 use crate::model::action::{Outcome, StageRequest};
-use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{Allocate, Backing, Done, LoopDevice, VolumeSpec};
+use crate::model::record::{FormatMark, Recorded, VolumeRecord};
+use crate::model::{Allocate, Backing, Done, LoopDevice, Probe, VolumeSpec};
 
 use super::own::{self, Own};
 use super::session::Session;
@@ -11,15 +11,41 @@ use super::{LocalDriver, guard, stage};
 
 pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome> {
     let mut s = driver.open(&spec.id)?;
-    let record = s.existing()?;
+    let mut record = s.existing()?;
     s.owned_by(&record, &spec.owner)?;
-    guard::compatible(&s, &record.spec, spec, Refusal::Incompatible)?;
+    let is = as_device(&s, &mut record, spec)?;
+    guard::compatible(&s, &is, spec, Refusal::Incompatible)?;
     modify_locked(&mut s, record, spec)
+}
+
+/// The spec as it is, with what differs only in the manifest's words: another path to the same device, another file system that its
+/// owner has made on it already.
+fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) -> Result<VolumeSpec> {
+    let mut is = record.spec.clone();
+    let (Backing::Device(was), Backing::Device(asked)) = (&mut is.backing, &wanted.backing) else { return Ok(is) };
+    let now = guard::device(s, asked)?;
+    if was.path != asked.path {
+        let before = s.host().device(&was.path).ok().flatten();
+        let own = Own::of(s, Some(record))?;
+        if before.is_some_and(|before| before.block == now.block) || own.shows(now.block) {
+            was.path.clone_from(&asked.path);
+        }
+    }
+    if is.fs_type() != wanted.fs_type()
+        && let (Some(fs), Probe::Known(found)) = (wanted.fs_type(), s.host().probe(&asked.path))
+        && found.kind == fs.as_str()
+        && let Some(was) = &mut is.fs
+    {
+        was.fs_type = fs;
+        record.fs_uuid = found.uuid.and_then(|uuid| uuid.parse().ok());
+        record.format = FormatMark::Done;
+    }
+    Ok(is)
 }
 
 pub(super) fn modify_locked(s: &mut Session<'_>, mut record: VolumeRecord, spec: &VolumeSpec) -> Result<Outcome> {
     let mut notes = Vec::new();
-    let was = record.clone();
+    let was = s.record.present().cloned().unwrap_or_else(|| record.clone());
     let own = Own::of(s, Some(&record))?;
     many_to_one(s, &own, spec)?;
     record.spec = merged(&was.spec, spec);

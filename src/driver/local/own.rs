@@ -8,6 +8,7 @@ use crate::host::{FileKind, Observe, Unmount};
 use crate::model::record::VolumeRecord;
 use crate::model::{Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount};
 
+use super::guard;
 use super::session::Session;
 
 /// More mounts than anybody stacks; beyond it something else mounts as fast as we unmount.
@@ -61,18 +62,26 @@ pub(super) fn shows_block(host: &dyn Observe, mount: &Mount, block: BlockId) -> 
     mount.fs_type == "btrfs" && host.device(&mount.source).ok().flatten().is_some_and(|device| device.block == block)
 }
 
-/// The loop device of an image: of the file at its path, or of the file it was, if that has been replaced since.
+/// The loop device of an image: of the file at its path, if that is the volume's; else, of the file it was when this boot's record was
+/// written. An inode number alone proves nothing: once freed, it is given to another file.
 pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
     let Some(backing) = record.spec.backing.as_image() else { return Ok(None) };
-    let there = s.host().stat(&backing.image_path(&s.id)).map_err(|error| s.fail(error))?.map(|facts| facts.file);
-    let mut files: Vec<FileId> = record.image.into_iter().chain(there).collect();
-    files.dedup();
-    for file in files {
-        if let Some(device) = s.host().loop_of(file, s.hint()).map_err(|error| s.fail(error))? {
-            return Ok(Some(device));
-        }
+    let fail = |error| s.fail(error);
+    let there = s.host().image(&backing.image_path(&s.id)).ok().flatten();
+    if let Some(image) = there
+        && (record.image == Some(image.file) || guard::is_image_of(image.identity.as_ref(), &record.spec))
+        && let Some(device) = s.host().loop_of(image.file, s.hint()).map_err(fail)?
+    {
+        return Ok(Some(device));
     }
-    Ok(None)
+    former_loop(s, record)
+}
+
+/// The loop device that still shows the file the image was before it was replaced or unlinked.
+pub(super) fn former_loop(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
+    let (Some(file), Some(index)) = (record.image, s.hint()) else { return Ok(None) };
+    let device = s.host().loop_of(file, Some(index)).map_err(|error| s.fail(error))?;
+    Ok(device.filter(|device| device.index == index))
 }
 
 impl Own {
@@ -107,6 +116,11 @@ impl Own {
         let staging_path = staging_path.unwrap_or_else(|| s.layout().staging_path(&s.id));
         own.stage_device = own.stack(s, &staging_path)?.ours.last().map(|mount| mount.device);
         Ok(own)
+    }
+
+    /// Whether its staging mount is of this device.
+    pub fn shows(&self, block: BlockId) -> bool {
+        self.stage_device == Some(block)
     }
 
     /// Takes a path for a recorded place too: an orchestrator that asks for its removal vouches for it when no record is left.

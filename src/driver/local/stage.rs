@@ -56,13 +56,16 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     let mut intent = run;
     intent.staging_path = Some(request.staging_path.clone());
     intent.stage_options.clone_from(&request.mount_options);
-    s.put_run(intent.clone())?;
-    if !staged {
-        if let Err(error) = mount(s, &mut record, request, options, &mut notes) {
-            intent.staging_path = None;
-            intent.stage_options.clear();
+    if staged {
+        s.put_run(intent)?;
+    } else {
+        let before = intent.clone();
+        if let Err(error) = mount(s, &mut record, request, intent, options, &mut notes) {
+            let publishes = before.publishes;
+            let cleared =
+                RunRecord { staging_path: None, stage_options: Vec::new(), loop_index: None, publishes, ..before };
             // The first error is the one that tells; a record too many is harmless.
-            let _ = s.put_run(intent);
+            let _ = s.put_run(cleared);
             return Err(error);
         }
         done = Done::Changed;
@@ -229,6 +232,7 @@ fn mount(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
     request: &StageRequest,
+    mut intent: RunRecord,
     options: Vec<String>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
@@ -239,6 +243,7 @@ fn mount(
             if backing.direct_io && !attached.device.direct_io {
                 notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
             }
+            intent.loop_index = Some(attached.device.index);
             let storage = Storage {
                 node: attached.device.node(),
                 block: attached.device.block,
@@ -269,6 +274,8 @@ fn mount(
     }
     let node = block.as_ref().map(|storage| (storage.node.clone(), storage.block));
     let mount = fs_mount(s, record, request, options, node)?;
+    // Written before the mount, so that one a killed run leaves is known to be csictl's.
+    s.put_run(intent)?;
     s.host().mount(&mount).map_err(|error| explain(s, record, block.as_ref(), s.fail(error)))?;
     if let Some(storage) = &block {
         grow_mounted(s, record, storage, &request.staging_path)?;

@@ -43,6 +43,10 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         }
         run.stage_options.clear();
         run.publishes.clear();
+        // A loop with AUTOCLEAR went with its mount; if it did not, detach finds it by its file.
+        if record.as_ref().is_none_or(|record| !record.spec.is_raw()) {
+            run.loop_index = None;
+        }
         s.put_run(run)?;
     }
     if let Some(mut record) = record

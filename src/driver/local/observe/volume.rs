@@ -87,10 +87,11 @@ impl Look<'_> {
         seen: &mut ObservedVolume,
     ) {
         let path = backing.image_path(&spec.id);
-        let mut files: Vec<FileId> = Vec::new();
+        let mut file: Option<FileId> = None;
         match self.host.image(&path) {
             Ok(Some(image)) => {
-                files.push(image.file);
+                let named = image.identity.as_ref().is_some_and(|says| says.id == spec.id.as_str() && !says.snapshot);
+                file = Some(image.file).filter(|file| named || record.is_some_and(|r| r.image == Some(*file)));
                 let says_nothing = image.identity.is_none() && record.is_none();
                 if says_nothing || (record.is_some_and(|r| r.format == FormatMark::Begun && r.image.is_some())) {
                     seen.probe = Some(self.host.probe(&path));
@@ -105,8 +106,15 @@ impl Look<'_> {
                 _ => seen.unknown.push(error.to_string()),
             },
         }
-        files.extend(record.and_then(|record| record.image));
-        seen.loop_device = files.iter().find_map(|file| self.loops_by_file.get(file)).cloned();
+        seen.loop_device = file.and_then(|file| self.loops_by_file.get(&file)).cloned();
+        // A freed inode number goes to another file, so the file it was counts only with the loop this boot's record names.
+        if seen.loop_device.is_none()
+            && let Some(was) = record.and_then(|record| record.image)
+            && let Some(device) = self.loops_by_file.get(&was)
+            && seen.run.as_ref().is_some_and(|run| run.loop_index == Some(device.index))
+        {
+            seen.loop_device = Some(device.clone());
+        }
         if let Some(cause) = &self.loops_unknown
             && seen.loop_device.is_none()
             && seen.backing != ObservedBacking::Missing

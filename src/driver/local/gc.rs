@@ -1,0 +1,222 @@
+//! gc: what crashed runs left. Finding only reads; removing works alone, under the global lock, looks again at what it was told, and
+//! touches nothing that a record owns.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{Host, HostError, LockMode, Observe, Unmount};
+use crate::model::record::Recorded;
+use crate::model::{Done, FileId, Layout, Mount, MountTable, ObjectRef, VolumeId};
+use crate::state::{GlobalLock, Reader, StateError};
+
+use super::own::describe;
+use super::session::{host_failure, state_error};
+
+/// Something that a crashed run left.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leftover {
+    /// A temporary file in a pool.
+    Temporary {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A loop device of an image of ours that no record owns.
+    Loop {
+        /// N of `/dev/loopN`.
+        index: u32,
+        /// Its image.
+        image: PathBuf,
+        /// The image's file.
+        #[serde(skip)]
+        file: FileId,
+    },
+    /// A mount below the run directory that no record owns.
+    Mount {
+        /// Where.
+        target: PathBuf,
+        /// What is mounted, in words.
+        what: String,
+    },
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Temporary { path } => write!(f, "temporary file {}", path.display()),
+            Self::Loop { index, image, .. } => write!(f, "/dev/loop{index} on {}", image.display()),
+            Self::Mount { target, what } => write!(f, "mount of {what} at {}", target.display()),
+        }
+    }
+}
+
+impl Leftover {
+    /// Why it is one.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Temporary { .. } => "an image or snapshot that was never finished",
+            Self::Loop { .. } => "its image says it is csictl's, and no volume is recorded for it",
+            Self::Mount { .. } => "it lies in csictl's run directory, and no volume is recorded for it",
+        }
+    }
+}
+
+/// Finds what is left, besides the recorded pools in these directories.
+///
+/// # Errors
+/// What makes looking pointless: the mount table, the loops or the records can't be read.
+pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::result::Result<Vec<Leftover>, HostError> {
+    let reader = Reader::new(host, layout);
+    let ids: BTreeSet<VolumeId> = reader.volume_ids()?.into_iter().collect();
+    let mut directories: BTreeSet<PathBuf> = pools.iter().cloned().collect();
+    directories.insert(layout.default_pool());
+    for id in &ids {
+        if let Recorded::Present(record) = reader.volume(id)
+            && let Some(image) = record.spec.backing.as_image()
+        {
+            directories.insert(image.pool_path.clone());
+        }
+    }
+    let mut found = Vec::new();
+    let loops = host.loops()?;
+    let mounts = host.mount_table()?;
+    for directory in &directories {
+        for name in host.list(directory)? {
+            let path = directory.join(&name);
+            if temporary_of(&path).is_some() {
+                found.push(Leftover::Temporary { path });
+                continue;
+            }
+            if path.extension() != Some(OsStr::new("img")) {
+                continue;
+            }
+            let Some(image) = host.image(&path).ok().flatten() else { continue };
+            let Some(identity) = image.identity.filter(|identity| !identity.snapshot) else { continue };
+            let owned = ids.iter().any(|id| id.as_str() == identity.id);
+            let attached = loops.iter().find(|device| device.backing == image.file);
+            if let (false, Some(device)) = (owned, attached)
+                && !in_use(&mounts, host, device.block)
+            {
+                found.push(Leftover::Loop { index: device.index, image: path, file: image.file });
+            }
+        }
+    }
+    found.extend(stray_mounts(layout, &mounts, &ids));
+    found.sort();
+    Ok(found)
+}
+
+fn in_use(mounts: &MountTable, host: &dyn Observe, block: crate::model::BlockId) -> bool {
+    mounts.iter().any(|mount| super::own::shows_block(host, mount, block))
+}
+
+/// Mounts at staging paths of volumes that have no record. Whatever else is mounted below the run directory is not csictl's.
+fn stray_mounts(layout: &Layout, mounts: &MountTable, ids: &BTreeSet<VolumeId>) -> Vec<Leftover> {
+    let staging = layout.staging();
+    let stray = |mount: &&Mount| {
+        let id = mount.target.strip_prefix(&staging).ok().and_then(Path::to_str).and_then(|id| id.parse().ok());
+        id.is_some_and(|id: VolumeId| !ids.contains(&id))
+    };
+    mounts
+        .iter()
+        .filter(stray)
+        .map(|mount| Leftover::Mount { target: mount.target.clone(), what: describe(mount) })
+        .collect()
+}
+
+/// The id inside a temporary's one known name, `.ID.img.part` or `.ID.snap.part`.
+fn temporary_of(path: &Path) -> Option<VolumeId> {
+    let name = path.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".part")?;
+    name.strip_suffix(".img").or_else(|| name.strip_suffix(".snap"))?.parse().ok()
+}
+
+/// Removes one leftover, if it still is one.
+///
+/// # Errors
+/// [`DriverError::LockHeld`] while any other csictl works; [`DriverError::Refused`] when it is in use or no leftover any more.
+pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Duration) -> Result<Done> {
+    let object = object_of(leftover);
+    let fail = |error: HostError| host_failure(&object, error);
+    let state = |error: StateError| state_error(&object, error);
+    let _alone = GlobalLock::exclusive(host, layout, timeout).map_err(state)?;
+    let pools: Vec<PathBuf> = match leftover {
+        Leftover::Temporary { path } | Leftover::Loop { image: path, .. } => {
+            path.parent().map(PathBuf::from).into_iter().collect()
+        }
+        Leftover::Mount { .. } => Vec::new(),
+    };
+    if !find(host, layout, &pools).map_err(fail)?.contains(leftover) {
+        return Ok(Done::Already);
+    }
+    match leftover {
+        Leftover::Temporary { path } => {
+            // A helper whose csictl was killed may still be writing to it, and keeps the volume's lock until it ends.
+            let lock = temporary_of(path).map(|id| match path.to_string_lossy().ends_with(".img.part") {
+                true => layout.volume_lock(&id),
+                false => layout.locks().join(format!("{id}@snapshot")),
+            });
+            let _idle = match lock {
+                Some(lock) => Some(
+                    host.lock(&lock, LockMode::Exclusive, timeout)
+                        .map_err(|_| DriverError::LockHeld { object: object.clone() })?,
+                ),
+                None => None,
+            };
+            host.remove_image(path, None).map_err(fail)
+        }
+        Leftover::Loop { index, file, .. } => host.detach_loop(*index, *file).map_err(fail),
+        Leftover::Mount { target, .. } => {
+            let Some(top) = host.mounts_at(target).map_err(fail)?.into_iter().next_back() else {
+                return Ok(Done::Already);
+            };
+            // A killed snapshot may have left it frozen.
+            let _ = host.thaw(target);
+            let request = Unmount {
+                target: target.clone(),
+                trusted_root: layout.run.clone(),
+                expect: top.device,
+                root: Some(top.root.clone()),
+            };
+            host.unmount(&request).map_err(|error| {
+                let busy = error.kind == crate::host::ErrorKind::Busy;
+                let failed = host_failure(&object, error);
+                let help = format!("csictl who {} shows who holds it", target.display());
+                if busy {
+                    DriverError::refused(Refusal::Busy, object.clone(), failed.to_string(), help)
+                } else {
+                    failed
+                }
+            })?;
+            host.remove_dir(target).map_err(fail)?;
+            Ok(Done::Changed)
+        }
+    }
+}
+
+/// What a leftover's errors are about: the volume its name speaks of.
+fn object_of(leftover: &Leftover) -> ObjectRef {
+    let id = match leftover {
+        Leftover::Temporary { path } => temporary_of(path),
+        Leftover::Loop { image, .. } => image.file_stem().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
+        Leftover::Mount { target, .. } => target.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
+    };
+    id.map_or_else(|| ObjectRef::Pool(Layout::default_pool_name()), ObjectRef::Volume)
+}
+
+/// Thaws every stage of ours that a killed run left frozen. Cheap where nothing is: one call a staged volume.
+pub fn thaw_stages(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<PathBuf>, HostError> {
+    let staging = layout.staging();
+    let mut thawed = Vec::new();
+    for mount in host.mount_table()?.iter().filter(|mount| mount.target.starts_with(&staging)) {
+        if matches!(mount.fs_type.as_str(), "ext4" | "xfs" | "btrfs") && host.thaw(&mount.target)? == Done::Changed {
+            thawed.push(mount.target.clone());
+        }
+    }
+    Ok(thawed)
+}
