@@ -9,13 +9,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use loopdev::LoopControl;
 
 use super::errors::{failed, wrong};
+use super::free_loop::{Candidate, candidate};
 use super::{discard, sys};
 use crate::host::{AttachLoop, AttachedLoop, ErrorKind, HostError, LoopHold, Result};
 use crate::model::device::LOOP_MAJOR;
@@ -45,9 +45,6 @@ impl Drop for Hold {
         }
     }
 }
-
-/// The race for free devices is run once a process, not once a thread.
-static GATE: Mutex<()> = Mutex::new(());
 
 fn node(index: u32) -> PathBuf {
     PathBuf::from(format!("/dev/loop{index}"))
@@ -289,15 +286,12 @@ fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
 
 /// One run for a free device. On failure nothing is cleared: the device is whoever's who got it.
 fn try_free(control: &LoopControl, image: &File, block_size: u32, flags: u32, renew: bool) -> io::Result<(u32, File)> {
-    let _gate = GATE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let free = control.next_free()?;
-    let index = free.minor()?;
+    let Candidate { index, device: held, reservation: _reservation } = candidate(control)?;
     if renew && discard::is_off(index) {
-        drop(free);
+        drop(held);
         sys::with_fd(control, |fd| sys::loop_remove(fd, index))?;
         return Err(io::Error::from_raw_os_error(libc::EAGAIN));
     }
-    let held = sys::own(free);
     sys::loop_attach(held.as_fd(), image.as_fd(), block_size, flags)?;
     Ok((index, held))
 }

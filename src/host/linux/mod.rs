@@ -15,6 +15,7 @@ pub mod ext_template;
 mod facts;
 mod files;
 pub mod format;
+mod free_loop;
 mod freeze;
 pub mod fs_uuid;
 pub mod fsck;

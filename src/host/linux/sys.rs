@@ -367,7 +367,8 @@ pub fn statmount(id: u64) -> io::Result<StatMount> {
             Err(error) => return Err(error),
         }
     }
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    // SAFETY: the vector owns that many bytes, every one of them initialised, and u8 has no alignment.
+    let bytes: &[u8] = unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * size_of::<u64>()) };
     // SAFETY: the buffer is larger than the head, aligned for it, was filled by the kernel, and every bit pattern is a valid head.
     let head: StatMountHead = unsafe { std::ptr::read(words.as_ptr().cast()) };
     let text = |bit: u64, offset: u32| -> Vec<u8> {
