@@ -9,3 +9,4 @@ mod mounts;
 mod probe;
 mod records;
 mod rig;
+mod verbs;

@@ -3,14 +3,13 @@
 //! It looks once: one mount table, one list of loops, one listing of each directory of records; whatever the number of volumes, none
 //! of them is searched for again. What cannot be read is said to be unknown, never to be absent.
 
+mod parallel;
 mod pools;
 mod targets;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-
-use rayon::prelude::*;
 
 use crate::host::{HostError, Observe};
 use crate::model::observed::{HostFacts, Observed, ObservedSnapshot, ObservedVolume};
@@ -59,13 +58,11 @@ pub fn observe(host: &dyn Observe, layout: &Layout, scope: Scope<'_>) -> Result<
     };
     let look = Look::new(host, layout, desired)?;
     let ids = look.volumes_to_show(scope);
-    let volumes: BTreeMap<VolumeId, ObservedVolume> = ids
-        .into_par_iter()
-        .map(|id| {
-            let seen = look.volume(&id);
-            (id, seen)
-        })
-        .collect();
+    let seen = parallel::map(ids, |id| {
+        let seen = look.volume(&id);
+        (id, seen)
+    });
+    let volumes: BTreeMap<VolumeId, ObservedVolume> = seen.into_iter().collect();
     let snapshots = look.snapshots(scope)?;
     let targets = look.targets(&volumes);
     let pools = look.pools(&volumes, &snapshots);
@@ -82,22 +79,18 @@ impl<'a> Look<'a> {
         };
         let reader = Reader::new(host, layout);
         let ids = reader.volume_ids()?;
-        let records: BTreeMap<_, _> = ids
-            .into_par_iter()
-            .map(|id| {
-                let record = reader.volume(&id);
-                (id, record)
-            })
-            .collect();
+        let records = parallel::map(ids, |id| {
+            let record = reader.volume(&id);
+            (id, record)
+        });
+        let records: BTreeMap<_, _> = records.into_iter().collect();
         // Without the run directory nothing is known of this boot, which is no error: the kernel tells the rest.
         let run_ids = reader.run_ids().unwrap_or_default();
-        let runs: BTreeMap<_, _> = run_ids
-            .into_par_iter()
-            .filter_map(|id| {
-                let run = reader.run(&id, &facts.boot_id).present().cloned()?;
-                Some((id, run))
-            })
-            .collect();
+        let runs = parallel::map(run_ids, |id| {
+            let run = reader.run(&id, &facts.boot_id).present().cloned()?;
+            Some((id, run))
+        });
+        let runs: BTreeMap<_, _> = runs.into_iter().flatten().collect();
         let others: BTreeSet<u64> =
             runs.values().map(|run| run.mount_namespace).filter(|ns| *ns != facts.mount_namespace).collect();
         // Unable to tell, it counts as living: nothing is changed then.

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use crate::driver::local::own::describe;
 use crate::model::observed::{ObservedTarget, ObservedVolume};
 use crate::model::{Owner, PublishSpec, VolumeId};
@@ -28,21 +26,19 @@ impl Look<'_> {
             ours.extend(volume.published.iter().map(|publish| (publish.target.as_path(), id)));
         }
         let taken = self.taken(volumes);
-        asked
-            .into_par_iter()
-            .map(|(target, publish)| {
-                let mut seen = self.host.target(&publish.trusted_root, target).unwrap_or_else(|error| ObservedTarget {
-                    unknown: Some(error.to_string()),
-                    ..ObservedTarget::default()
-                });
-                if let Some(owner) = taken.get(target) {
-                    seen.taken_by = Some(owner.clone());
-                } else if !ours.contains_key(target) {
-                    seen.foreign = self.mounts.top(target).map(describe);
-                }
-                (target.to_owned(), seen)
-            })
-            .collect()
+        let seen = super::parallel::map(asked.into_iter().collect(), |(target, publish)| {
+            let mut seen = self.host.target(&publish.trusted_root, target).unwrap_or_else(|error| ObservedTarget {
+                unknown: Some(error.to_string()),
+                ..ObservedTarget::default()
+            });
+            if let Some(owner) = taken.get(target) {
+                seen.taken_by = Some(owner.clone());
+            } else if !ours.contains_key(target) {
+                seen.foreign = self.mounts.top(target).map(describe);
+            }
+            (target.to_owned(), seen)
+        });
+        seen.into_iter().collect()
     }
 
     /// Targets at which a volume that is not looked at here is published.
