@@ -11,7 +11,7 @@ mod volume;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use crate::host::{HostError, Observe};
+use crate::host::{ErrorKind, HostError, Observe};
 use crate::model::observed::{HostFacts, Observed, ObservedSnapshot, ObservedVolume};
 use crate::model::record::{Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 use crate::model::{
@@ -78,12 +78,21 @@ impl<'a> Look<'a> {
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         let reader = Reader::new(host, layout);
-        let ids = reader.volume_ids()?;
-        let records = parallel::map(ids, |id| {
-            let record = reader.volume(&id);
-            (id, record)
-        });
-        let records: BTreeMap<_, _> = records.into_iter().collect();
+        let records: BTreeMap<_, _> = match (reader.volume_ids(), desired) {
+            (Ok(ids), _) => {
+                let records = parallel::map(ids, |id| {
+                    let record = reader.volume(&id);
+                    (id, record)
+                });
+                records.into_iter().collect()
+            }
+            // Without the right to list records a plan still says what it can: of each volume, that it is not known.
+            (Err(error), Some(desired)) if error.kind == ErrorKind::Permission => {
+                let unknown = |id: &VolumeId| (id.clone(), Recorded::Unknown { cause: error.to_string() });
+                desired.volumes.keys().map(unknown).collect()
+            }
+            (Err(error), _) => return Err(error),
+        };
         // Without the run directory nothing is known of this boot, which is no error: the kernel tells the rest.
         let run_ids = reader.run_ids().unwrap_or_default();
         let runs = parallel::map(run_ids, |id| {
@@ -154,7 +163,11 @@ impl<'a> Look<'a> {
     fn snapshots(&self, scope: Scope<'_>) -> Result<BTreeMap<SnapshotId, ObservedSnapshot>, HostError> {
         let reader = Reader::new(self.host, self.layout);
         let mut snapshots = BTreeMap::new();
-        let mut ids: BTreeSet<SnapshotId> = reader.snapshot_ids()?.into_iter().collect();
+        let listed = match reader.snapshot_ids() {
+            Err(error) if error.kind == ErrorKind::Permission && self.desired.is_some() => Vec::new(),
+            listed => listed?,
+        };
+        let mut ids: BTreeSet<SnapshotId> = listed.into_iter().collect();
         if let Scope::Project(desired) = scope {
             ids.extend(desired.snapshots.keys().cloned());
             ids.extend(desired.volumes.values().filter_map(|spec| match &spec.source {
