@@ -52,7 +52,10 @@ impl<'a> Draft<'a> {
     pub fn is_unknown(&mut self, id: &VolumeId, seen: &ObservedVolume) -> bool {
         let mut causes = seen.unknown.clone();
         if let Recorded::Unknown { cause } = &seen.record {
-            causes.push(format!("its record: {cause}"));
+            let cause = format!("its record: {cause}");
+            if !causes.contains(&cause) {
+                causes.push(cause);
+            }
         }
         if causes.is_empty() {
             return false;
