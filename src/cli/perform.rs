@@ -49,9 +49,12 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     let observed = &job.looked.observed;
     let plan = plan::plan(job.desired, observed, &context.layout, job.intent);
     (job.check)(&plan)?;
-    refuse(context, job, &plan)?;
+    // Every guard that can be judged before the first effect is judged here: any no, and nothing is done.
+    if !plan.refused.is_empty() {
+        return Err(refused(&plan));
+    }
     if plan.is_empty() {
-        return nothing_to_do(context, job.intent, &plan);
+        return nothing_to_do(context, job, &plan);
     }
     privilege(job.looked, &plan)?;
     tools::check(host.tools(), &plan, observed)?;
@@ -97,17 +100,6 @@ fn report(context: &Context, job: &Job<'_>, steps: &[plan::Step], summary: &Summ
     }
 }
 
-/// Every guard that can be judged before the first effect is judged here: any no, and nothing is done.
-fn refuse(context: &Context, job: &Job<'_>, plan: &Plan) -> Result<()> {
-    if plan.refused.is_empty() {
-        return Ok(());
-    }
-    if !context.json() {
-        context.printer.note(text(job, plan));
-    }
-    Err(refused(plan))
-}
-
 /// The refusals of a plan as a failure.
 pub fn refused(plan: &Plan) -> Failure {
     let exits: BTreeSet<_> = plan.refused.iter().map(|refused| Exit::of_refusal(refused.code)).collect();
@@ -126,15 +118,16 @@ fn text(job: &Job<'_>, plan: &Plan) -> String {
     })
 }
 
-fn nothing_to_do(context: &Context, intent: &Intent, plan: &Plan) -> Result<Exit> {
+fn nothing_to_do(context: &Context, job: &Job<'_>, plan: &Plan) -> Result<Exit> {
     if !plan.unknown.is_empty() {
-        return Err(unknown(plan, Exit::Failed));
+        let exit = if job.looked.observed.host.privileged { Exit::Failed } else { Exit::Privilege };
+        return Err(unknown(plan, exit));
     }
     if context.json() {
         context.printer.out_raw(&outcome::json(&[], &Summary::default()));
         return Ok(Exit::Done);
     }
-    context.printer.out(match intent {
+    context.printer.out(match job.intent {
         Intent::Apply => render::plan::no_changes(plan),
         Intent::Destroy { .. } => format!("no changes: nothing of {} is up", plan.desired.manifest),
         _ => "no changes: it is so already".to_owned(),

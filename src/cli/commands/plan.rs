@@ -6,7 +6,7 @@ use crate::cli::context::{Context, shell_word};
 use crate::cli::exit::Exit;
 use crate::cli::perform::{refused, unknown};
 use crate::cli::planfile::PlanFile;
-use crate::cli::problem::Result;
+use crate::cli::problem::{Failure, Result};
 use crate::cli::render::plan::PlanView;
 use crate::cli::render::{self, graph, plan_json};
 use crate::cli::source::Source;
@@ -52,17 +52,19 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
 /// The exit code, with what has to be said about it on stderr.
 fn verdict(context: &Context, args: &PlanArgs, plan: &Plan) -> Result<Exit> {
     if !plan.refused.is_empty() {
-        // The document, or the text, has them; stdout stays one document.
-        if let Some(report) = render::diagnostics::text(&refused(plan)) {
+        // The text has them; a document or graph on stdout stays one, so there they go to stderr.
+        let failure = refused(plan);
+        if let Some(report) = render::diagnostics::text(&failure).filter(|_| context.output != Output::Text) {
             context.printer.err(report.trim_end());
         }
-        return Err(crate::cli::problem::Failure::Reported(refused(plan).exit()));
+        return Err(Failure::Reported(failure.exit()));
     }
     if !args.detailed_exitcode {
         return Ok(Exit::Done);
     }
     if !plan.unknown.is_empty() {
-        if let Some(report) = render::diagnostics::text(&unknown(plan, Exit::Privilege)) {
+        let report = render::diagnostics::text(&unknown(plan, Exit::Privilege));
+        if let Some(report) = report.filter(|_| context.output != Output::Text) {
             context.printer.err(report.trim_end());
         }
         return Ok(Exit::Privilege);

@@ -254,7 +254,7 @@ fn summary(out: &mut String, plan: &Plan) -> fmt::Result {
 
 fn approvals(out: &mut String, view: &PlanView<'_>) -> fmt::Result {
     let losses = view.plan.losses();
-    if losses.is_empty() {
+    if losses.is_empty() || !view.plan.refused.is_empty() {
         return Ok(());
     }
     let steps = Painted(RED, count(losses.len(), "step"));

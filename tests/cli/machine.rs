@@ -1,0 +1,167 @@
+//! Commands on a real machine, and the exit codes that only one can give.
+
+use std::process::Command;
+
+use super::run::{SMALL, ran};
+use crate::support::Place;
+
+fn up() -> Place {
+    let place = Place::new();
+    place.write("shop.toml", SMALL);
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    place
+}
+
+#[test]
+fn snapshots_are_taken_restored_and_deleted_by_name() {
+    let place = up();
+    std::fs::write(place.join("root/srv/db/before"), "kept").unwrap();
+    place.ok(&["snapshot", "create", "db", "nightly", "--yes"]);
+    assert!(place.ok(&["snapshot", "list"]).contains("shop.nightly"));
+    assert!(place.ok(&["snapshot", "create", "db", "nightly", "--yes"]).starts_with("no changes"));
+    place.ok(&["snapshot", "restore", "nightly", "db-old", "--yes"]);
+    assert_eq!(place.ok(&["get", "volumes", "-o", "name"]), "shop.db\nshop.db-old\n");
+    let (code, said) = place.exit(&["snapshot", "delete", "nightly", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    place.ok(&["snapshot", "delete", "nightly", "--yes", "--approve", "snapshot.nightly=delete"]);
+    assert!(!place.ok(&["snapshot", "list"]).contains("nightly"));
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn a_volume_grows_by_name_and_never_shrinks() {
+    let place = up();
+    place.ok(&["expand", "db", "64MiB", "--yes"]);
+    let status: serde_json::Value = serde_json::from_str(&place.ok(&["status", "-o", "json"])).unwrap();
+    assert_eq!(status["volumes"][0]["capacity_bytes"], 64 << 20);
+    assert_eq!(status["volumes"][0]["phase"], "published");
+    let (code, said) = place.exit(&["expand", "db", "32MiB", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("csictl::guard::out-of-range"), "{said}");
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn names_are_resolved_with_suggestions() {
+    let place = up();
+    let (code, said) = place.exit(&["expand", "bd", "64MiB", "--yes"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("did you mean 'db'?"), "{said}");
+    place.ok(&["get", "volumes", "shop.db"]);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn what_is_in_use_is_refused_and_its_user_named() {
+    let place = up();
+    let held = std::fs::File::create(place.join("root/srv/db/open")).unwrap();
+    let (code, said) = place.exit(&["destroy", "shop.toml", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    let pid = std::process::id().to_string();
+    for part in ["failed (1)", "skipped (2)", "csictl::guard::busy", &pid, "csictl destroy shop.toml"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(place.ok(&["who", "db"]).contains(&pid));
+    drop(held);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn a_released_volume_is_deleted_by_name() {
+    let place = up();
+    place.write("shop.toml", "version = 1\nproject = \"shop\"\n");
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    assert!(place.ok(&["status"]).contains("released"));
+    let (code, said) = place.exit(&["delete", "db", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("--approve volume.db=delete"), "{said}");
+    place.ok(&["delete", "db", "--yes", "--approve", "volume.db=delete"]);
+    assert_eq!(place.ok(&["status"]), "no volumes\n");
+}
+
+#[test]
+fn destroy_deletes_only_data_that_is_named() {
+    let place = up();
+    let image = place.state().join("pool/shop.db.img");
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+    assert!(image.exists());
+    let (code, said) = place.exit(&["destroy", "shop.toml", "--yes", "--delete-data", "dd"]);
+    assert_eq!(code, 1, "{said}");
+    place.ok(&["destroy", "shop.toml", "--yes", "--delete-data", "db"]);
+    assert!(!image.exists());
+}
+
+#[test]
+fn a_held_lock_is_7() {
+    let place = up();
+    let lock = std::fs::File::open(place.state().join("locks/shop.db")).unwrap();
+    lock.lock().unwrap();
+    let (code, said) = place.exit(&["expand", "db", "64MiB", "--yes", "--lock-timeout", "100ms"]);
+    assert_eq!(code, 7, "{said}");
+    assert!(said.contains("--lock-timeout"), "{said}");
+    drop(lock);
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn part_of_the_work_is_6_and_the_rest_is_done_later() {
+    let place = Place::new();
+    let two = format!("{SMALL}\n[volumes.more]\ndirectory = {{ path = \"./more\", create = true }}\n");
+    place.write("shop.toml", &two);
+    // A state directory's pool that takes no image: a file stands in its place.
+    std::fs::create_dir(place.state()).unwrap();
+    place.write("state/pool", "");
+    let (code, said) = place.exit(&["apply", "shop.toml", "--yes"]);
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("done (1)") && said.contains("failed (1)"), "{said}");
+    std::fs::remove_file(place.state().join("pool")).unwrap();
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+/// Runs csictl as nobody, who may read the folder but not the state.
+fn as_nobody(place: &Place, words: &[&str]) -> super::run::Ran {
+    use std::os::unix::fs::PermissionsExt;
+    // The binary and the folder may lie where nobody may look: copies lie where everybody may.
+    let open = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = open.path().join("csictl");
+    std::fs::copy(env!("CARGO_BIN_EXE_csictl"), &program).unwrap();
+    std::fs::copy(place.join("shop.toml"), open.path().join("shop.toml")).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).args(words);
+    command.current_dir(open.path()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("CSICTL_STATE_DIR", place.state()).env("CSICTL_RUN_DIR", place.run());
+    ran(&command.stdin(std::process::Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn without_root_a_plan_says_unknown_and_apply_is_77() {
+    let place = up();
+    let plan = as_nobody(&place, &["plan", "shop.toml"]);
+    assert_eq!(plan.code, 0, "{}{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains("unknown") && !plan.stdout.contains("to create"), "{}", plan.stdout);
+    assert_eq!(as_nobody(&place, &["plan", "shop.toml", "--detailed-exitcode"]).code, 77);
+    let apply = as_nobody(&place, &["apply", "shop.toml", "--yes"]);
+    assert_eq!(apply.code, 77, "{}", apply.stderr);
+    let doctor = as_nobody(&place, &["doctor"]);
+    assert_eq!(doctor.code, 77, "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("fix: "), "{}", doctor.stdout);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn records_move_with_export_and_import() {
+    let place = up();
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+    let exported = place.ok(&["state", "export"]);
+    place.write("state.json", &exported);
+    std::fs::remove_dir_all(place.state().join("volumes")).unwrap();
+    place.ok(&["state", "import", "state.json"]);
+    assert!(place.ok(&["status"]).contains("shop.db"));
+    assert!(place.ok(&["state", "import", "state.json"]).contains("1 were there already"));
+    let (code, said) = place.exit(&["state", "import", "shop.toml"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("csictl::state::bad-document"), "{said}");
+}
