@@ -81,7 +81,7 @@ fn dispatch(context: &Context, command: Command) -> problem::Result<Exit> {
         Command::Expand(args) => commands::expand::run(context, &args),
         Command::Delete(args) => commands::delete::run(context, &args),
         Command::Who(args) => commands::who::run(context, &args),
-        Command::Gc(_) => Err(Failure::new(Exit::Failed, Problem::new("cli::usage", "'gc' is not wired yet"))),
+        Command::Gc(args) => commands::gc::run(context, &args),
         Command::Doctor => commands::doctor::run(context),
         Command::Schema => commands::schema::run(context),
         Command::Explain(args) => commands::explain::run(context, &args),

@@ -152,6 +152,22 @@ fn without_root_a_plan_says_unknown_and_apply_is_77() {
 }
 
 #[test]
+fn gc_shows_removes_and_then_finds_nothing() {
+    let place = up();
+    let left = place.write("state/pool/.shop.lost.img.part", "half");
+    let (code, said) = place.exit(&["gc"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains(".shop.lost.img.part") && said.contains("--yes"), "{said}");
+    assert!(place.ok(&["gc", "--dry-run"]).contains(".shop.lost.img.part"));
+    assert!(left.exists());
+    place.ok(&["gc", "--yes"]);
+    assert!(!left.exists());
+    assert_eq!(place.ok(&["gc", "--yes"]), "nothing is left over\n");
+    assert_eq!(place.mounts().len(), 2, "what is owned stays");
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
 fn records_move_with_export_and_import() {
     let place = up();
     place.ok(&["destroy", "shop.toml", "--yes"]);

@@ -7,6 +7,7 @@ pub mod destroy;
 pub mod doctor;
 pub mod expand;
 pub mod explain;
+pub mod gc;
 
 pub mod get;
 pub mod init;
