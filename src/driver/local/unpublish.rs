@@ -94,12 +94,13 @@ pub(super) fn forget_targets(
     Ok(done)
 }
 
-/// Parents that another volume's publish made, could not remove while this one's target was in them, and that are empty now.
+/// Parents (the pod's root too) that another volume's publish made, could not remove while this one's target was in them, and that are
+/// empty now. What no record says csictl made stays.
 fn remove_orphaned_parents(s: &Session<'_>, request: &UnpublishRequest) -> Result<Done> {
     let mut done = Done::Already;
     for parent in request.target.ancestors().skip(1) {
         let fail = |error| s.fail(error);
-        if parent == request.trusted_root || parent.parent().is_none() {
+        if parent.parent().is_none() {
             break;
         }
         if s.host().stat(parent).map_err(fail)?.is_none() {

@@ -245,6 +245,21 @@ fn parents_that_one_volume_made_for_another_go_with_the_last() {
 }
 
 #[test]
+fn a_pods_root_that_csictl_made_goes_with_the_last_publish_too() {
+    let world = World::new();
+    world.sim.remove_all("/srv/web");
+    let (first, second) = (image("one", FsType::Ext4), image("two", FsType::Ext4));
+    world.up(&first).unwrap();
+    world.up(&second).unwrap();
+
+    world.down(&first).unwrap();
+    world.down(&second).unwrap();
+
+    assert!(world.sim.stat("/srv/web".as_ref()).unwrap().is_none());
+    assert!(world.sim.stat("/srv".as_ref()).unwrap().is_some(), "what csictl did not make stays");
+}
+
+#[test]
 fn a_full_image_is_full_and_discards_stop_at_its_loop() {
     let world = World::new();
     let mut spec = image("db", FsType::Ext4);
