@@ -46,3 +46,35 @@ fn needed(action: &Action, observed: &Observed) -> &'static [&'static str] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::manifest;
+    use crate::model::Layout;
+    use crate::plan::{Intent, plan};
+
+    fn tool(name: &'static str, there: bool) -> ToolFacts {
+        let path = there.then(|| "/usr/sbin/x".into());
+        ToolFacts { name, path, version: None, needed_for: "xfs volumes", package: "xfsprogs" }
+    }
+
+    #[test]
+    fn only_a_tool_the_plan_needs_is_missed() {
+        let layout = Layout::new("/state", "/run");
+        let context = manifest::Context { name: "m.toml", base_dir: Path::new("/"), layout: &layout };
+        let text = "version = 1\nproject = \"p\"\n[volumes.a]\ncapacity = \"300MiB\"\nfs = { type = \"xfs\" }\n";
+        let desired = manifest::parse(text, &context).unwrap();
+        let observed = Observed::default();
+        let plan = plan(&desired, &observed, &layout, &Intent::Apply);
+        assert!(!plan.is_empty());
+        assert!(check(vec![tool("mkfs.xfs", true), tool("mkfs.btrfs", false)], &plan, &observed).is_ok());
+        let Err(Failure::Problems(exit, problems)) = check(vec![tool("mkfs.xfs", false)], &plan, &observed) else {
+            panic!("a missing mkfs.xfs was not missed");
+        };
+        assert_eq!(exit, Exit::Missing);
+        assert_eq!(problems[0].help.as_deref(), Some("install the package xfsprogs"));
+    }
+}
