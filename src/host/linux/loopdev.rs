@@ -271,7 +271,7 @@ fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
                 // Somebody was faster, or the device is just going or coming (ENXIO, ENOENT: udev has not made the node yet;
                 // EEXIST: a device of that number is being removed and still has its name).
                 Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENXIO | libc::ENOENT | libc::EEXIST) => {
-                    pause(attempt)
+                    pause(attempt);
                 }
                 // Direct I/O is best effort: a file system or sector size that can't says EINVAL.
                 Some(libc::EINVAL) if flags & sys::LO_DIRECT_IO != 0 => flags &= !sys::LO_DIRECT_IO,
