@@ -153,7 +153,9 @@ fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<
     let Some(record) = course.record.filter(|record| record.spec.backing.as_image().is_some()) else {
         return refused;
     };
-    if let Some(least) = record.spec.required().filter(|least| image.size < *least && !record.rebuilt) {
+    // An image that is replaced may be one that a killed run has put in place already, smaller than the one recorded.
+    let replaced = course.make == super::course::Make::Replace;
+    if let Some(least) = record.spec.required().filter(|least| image.size < *least && !record.rebuilt && !replaced) {
         let message = format!("{path} has {}, {least} were applied: it was truncated", image.size);
         refused.push(refuse("wrong-identity", object, message, restore));
     }
@@ -227,12 +229,12 @@ fn identity(backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef
     vec![refuse("wrong-identity", object, message, "correct device.path or device.expect; nothing is written to it")]
 }
 
-/// A device csictl has not formatted: blank, or already what is asked for.
+/// A device csictl has not formatted: blank, or, where it is never to format it, already what is asked for.
 fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Option<Refused> {
     let fs = spec.fs.as_ref()?;
     let begun = course.record.filter(|record| record.format == FormatMark::Begun).and_then(|record| record.fs_uuid);
     match course.seen.probe.as_ref()? {
-        Probe::Known(signature) if signature.kind == fs.fs_type.as_str() => None,
+        Probe::Known(signature) if fs.format == FormatPolicy::Never && signature.kind == fs.fs_type.as_str() => None,
         // A mkfs of ours that was killed is made again.
         Probe::Known(signature) if begun.is_some() && signature.uuid == begun.map(|uuid| uuid.to_string()) => None,
         Probe::Blank if fs.format == FormatPolicy::IfBlank => None,
@@ -242,7 +244,7 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Opti
         }
         other => {
             let message = format!("it is not blank and is not formatted: it holds {other}");
-            let help = "check that it is the right device; erase it yourself (wipefs) if its data may go";
+            let help = "to use the file system that is there, set fs.format = \"never\"; erase it yourself (wipefs) if its data may go";
             Some(refuse("not-blank", object, message, help))
         }
     }

@@ -93,11 +93,11 @@ fn known(kind: &str) -> Probe {
 }
 
 #[test]
-fn only_a_blank_device_or_one_that_fits_is_used() {
+fn only_a_blank_device_or_one_that_fits_and_is_never_formatted_is_used() {
     let cases: [(Probe, FormatPolicy, &[&str]); 7] = [
         (Probe::Blank, FormatPolicy::IfBlank, &[]),
         (Probe::Blank, FormatPolicy::Never, &["not-blank"]),
-        (known("ext4"), FormatPolicy::IfBlank, &[]),
+        (known("ext4"), FormatPolicy::IfBlank, &["not-blank"]),
         (known("ext4"), FormatPolicy::Never, &[]),
         (known("crypto_LUKS"), FormatPolicy::IfBlank, &["not-blank"]),
         (Probe::Ambiguous(Vec::new()), FormatPolicy::IfBlank, &["not-blank"]),
