@@ -110,6 +110,7 @@ impl Machine {
         data.allocated += missing;
         if !half {
             data.size = size;
+            self.persist_node(spot.fs, spot.inode);
         }
         Ok(Done::Changed)
     }
@@ -125,6 +126,7 @@ impl Machine {
             return Err(errno(ACT, path, libc::ENOSPC));
         }
         data.allocated += if half { missing / 2 } else { missing };
+        self.persist_node(spot.fs, spot.inode);
         Ok(if missing > 0 { Done::Changed } else { Done::Already })
     }
 

@@ -207,7 +207,7 @@ impl Machine {
     }
 
     pub(super) fn top(&self, target: &Path) -> Option<&MountEntry> {
-        self.mounts.iter().rev().find(|entry| entry.mount.target == target)
+        self.mounts.iter().rev().find(|entry| entry.mount.target.as_os_str() == target.as_os_str())
     }
 
     pub(super) fn is_mounted(&self, fs: BlockId) -> bool {

@@ -19,8 +19,6 @@ pub(super) struct Spot {
     pub inode: u64,
     /// The path with every link resolved.
     pub path: PathBuf,
-    /// The inodes from the file system's root, or the mount's, to here.
-    pub chain: Vec<u64>,
 }
 
 /// The end of a walk.
@@ -53,28 +51,26 @@ impl Machine {
     /// Goes on through every mount that covers this spot.
     fn cross(&self, mut spot: Spot) -> Spot {
         while let Some(entry) = self.mounts.iter().rev().find(|entry| {
-            entry.mount.parent == spot.mount && entry.mount.target == spot.path && entry.mount.id != spot.mount
+            entry.mount.parent == spot.mount
+                && entry.mount.target.as_os_str() == spot.path.as_os_str()
+                && entry.mount.id != spot.mount
         }) {
             spot.mount = entry.mount.id;
             spot.fs = entry.fs;
             spot.inode = entry.root;
-            spot.chain = vec![entry.root];
         }
         spot
     }
 
     pub(super) fn root(&self) -> Spot {
         let first = self.mounts.first().expect("the machine always has a root file system");
-        let spot =
-            Spot { mount: first.mount.id, fs: first.fs, inode: ROOT, path: PathBuf::from("/"), chain: vec![ROOT] };
+        let spot = Spot { mount: first.mount.id, fs: first.fs, inode: ROOT, path: PathBuf::from("/") };
         self.cross(spot)
     }
 
     fn step(&self, at: &Spot, name: &OsStr) -> Option<Spot> {
         let inode = self.tree(at.fs)?.child(at.inode, name)?;
-        let mut chain = at.chain.clone();
-        chain.push(inode);
-        Some(self.cross(Spot { mount: at.mount, fs: at.fs, inode, path: at.path.join(name), chain }))
+        Some(self.cross(Spot { mount: at.mount, fs: at.fs, inode, path: at.path.join(name) }))
     }
 
     /// Walks from a spot along names, refusing every link.
@@ -104,13 +100,16 @@ impl Machine {
     pub(super) fn walk(&self, path: &Path, links: Links) -> Walk {
         let mut todo: Vec<std::ffi::OsString> = names(path);
         todo.reverse();
-        let mut trail = vec![self.root()];
+        let mut spot = self.root();
         let mut budget = 40;
         while let Some(name) = todo.pop() {
-            let spot = trail.last().cloned().unwrap_or_else(|| self.root());
             if name == ".." {
-                if trail.len() > 1 {
-                    trail.pop();
+                // Links are resolved on the way, so the path above is the directory above.
+                if let Some(above) = spot.path.parent() {
+                    match self.walk(above, links) {
+                        Walk::Found(above) => spot = above,
+                        other => return other,
+                    }
                 }
                 continue;
             }
@@ -129,14 +128,14 @@ impl Machine {
                         return Walk::Link { at: next.path, to: to.clone() };
                     }
                     if to.is_absolute() {
-                        trail = vec![self.root()];
+                        spot = self.root();
                     }
                     todo.extend(names(to).into_iter().rev());
                 }
-                _ => trail.push(next),
+                _ => spot = next,
             }
         }
-        Walk::Found(trail.pop().unwrap_or_else(|| self.root()))
+        Walk::Found(spot)
     }
 
     /// What lies at a path, if anything does, not following a last link.
@@ -242,14 +241,20 @@ impl Machine {
     pub(super) fn make(&mut self, directory: &Spot, name: &OsStr, node: Node) -> Spot {
         let tree = self.tree_mut(directory.fs).expect("a spot is always on a file system that is there");
         let inode = tree.insert(directory.inode, name, node);
-        let mut chain = directory.chain.clone();
-        chain.push(inode);
-        Spot { mount: directory.mount, fs: directory.fs, inode, path: directory.path.join(name), chain }
+        Spot { mount: directory.mount, fs: directory.fs, inode, path: directory.path.join(name) }
     }
 
     /// fsync of the directory at a spot for some names in it, and of those that lead to it.
     pub(super) fn persist_names(&mut self, directory: &Spot, names: &[&OsStr]) {
-        let chain = directory.chain.clone();
+        let Some(entry) = self.entry(directory.mount) else { return };
+        let (root, target) = (entry.root, entry.mount.target.clone());
+        let inner = directory.path.strip_prefix(&target).unwrap_or(Path::new(""));
+        let mut chain = vec![root];
+        if let Some(tree) = self.tree(directory.fs) {
+            for name in inner {
+                chain.extend(chain.last().and_then(|at| tree.child(*at, name)));
+            }
+        }
         if let Some(tree) = self.tree_mut(directory.fs) {
             tree.persist_names(&chain, names);
         }
