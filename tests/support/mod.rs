@@ -1,7 +1,8 @@
-//! What tests that touch the real machine share: a place of their own that leaves nothing behind.
+//! What tests share: a place of their own on the real machine that leaves nothing behind, and a simulated machine.
 
 #![allow(dead_code, unused_imports)]
 
 pub mod place;
+pub mod world;
 
 pub use place::Place;
