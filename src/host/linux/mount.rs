@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsopen};
+use sys_mount::MountFlags;
 
 use super::errors::{failed, refused, wrong};
 use super::landing::{Landing, set_propagation};
@@ -86,9 +87,12 @@ pub fn remount(request: &FsMount) -> Result<Done> {
         sys::mount_setattr(fd.as_fd(), &attributes).map_err(failed(ACT, &request.target))?;
     } else {
         let split = options::split(&request.options);
+        // A remount that says nothing of access times keeps them as they are: `noatime` would never go.
+        let atime = MountFlags::NOATIME | MountFlags::RELATIME | MountFlags::STRICTATIME;
+        let default = if split.flags.intersects(atime) { MountFlags::empty() } else { MountFlags::RELATIME };
         sys_mount::Mount::builder()
             .fstype(request.fs_type.as_str())
-            .flags(split.flags | sys_mount::MountFlags::REMOUNT)
+            .flags(split.flags | default | MountFlags::REMOUNT)
             .data(&split.data)
             .mount(&request.source, path::proc_path(&fd))
             .map_err(failed(ACT, &request.target))?;
