@@ -1,5 +1,6 @@
 //! Tests on the real machine: loop devices, mounts, the real tools. They need root and say so when they lack it.
 
+mod conformance;
 mod filesystem;
 mod format;
 mod freezing;

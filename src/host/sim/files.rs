@@ -148,8 +148,7 @@ impl Machine {
                 match (&node.kind, kind) {
                     (NodeKind::Directory(_), PublishKind::Mount)
                     | (NodeKind::File(_) | NodeKind::Block(_), PublishKind::Device) => Ok(Vec::new()),
-                    (_, PublishKind::Mount) => Err(errno(ACT, target, libc::ENOTDIR)),
-                    (_, PublishKind::Device) => Err(errno(ACT, target, libc::EISDIR)),
+                    _ => Err(refuse(ErrorKind::Exists, ACT, target, "something of another kind is there")),
                 }
             }
             Walk::Link { at, to } => {
@@ -166,7 +165,7 @@ impl Machine {
                 if !half {
                     let node = match kind {
                         PublishKind::Mount => Node::directory(0o755),
-                        PublishKind::Device => Node::file(&[], 0o600),
+                        PublishKind::Device => Node::file(&[], 0o644),
                     };
                     let last = made.last().cloned().unwrap_or(parent);
                     made.push(self.make(&last, &name, node));

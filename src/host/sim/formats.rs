@@ -156,7 +156,7 @@ impl Machine {
                 found.half_made = half;
                 Ok(())
             }
-            _ => Err(refuse(ErrorKind::Verify, ACT, path, format!("it holds no whole {fs}"))),
+            _ => Err(refuse(ErrorKind::Invalid, ACT, path, format!("it holds no whole {fs}"))),
         }
     }
 

@@ -230,7 +230,16 @@ impl Machine {
         let mount_root = below.mount.root.clone();
         let inner = source.path.strip_prefix(&below.mount.target).unwrap_or(Path::new("")).to_owned();
         let root = if inner.as_os_str().is_empty() { mount_root } else { mount_root.join(inner) };
+        // A bind begins with the flags of the mount it shows.
+        let mut options = mount.options;
+        for kept in ["noexec", "noatime", "nodiratime", "nosymfollow"] {
+            if below.mount.has_option(kept) && !options.iter().any(|option| option == kept) {
+                options.retain(|option| kept != "noatime" || option != "relatime");
+                options.push(kept.to_owned());
+            }
+        }
         let mount = Mount {
+            options,
             device: shown,
             root,
             fs_type: below.mount.fs_type.clone(),
@@ -296,7 +305,7 @@ impl Machine {
                 let source = self.need(ACT, &request.source)?;
                 if self.top(&source.path).is_none() {
                     let cause = "nothing is mounted there, and a plain directory is never published";
-                    return Err(refuse(ErrorKind::NotFound, ACT, &request.source, cause));
+                    return Err(refuse(ErrorKind::Foreign, ACT, &request.source, cause));
                 }
                 let source = match &request.sub_path {
                     None => source,

@@ -151,7 +151,7 @@ fn a_bind_shows_a_mount_and_never_a_plain_directory() {
 
     host.unmount(&unmount_of("/run/stage", device.block)).unwrap();
     assert_eq!(host.loops().unwrap().len(), 1, "the bind holds the file system");
-    assert_eq!(host.bind(&bind).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(host.bind(&bind).unwrap_err().kind, ErrorKind::Foreign);
     host.unmount(&unmount_of("/srv/pod/data", device.block)).unwrap();
     assert_eq!(host.check(), Vec::<String>::new());
 }
