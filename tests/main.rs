@@ -4,6 +4,7 @@
 mod architecture;
 mod cli;
 mod exec;
+mod faults;
 mod manifest;
 mod plan;
 mod privileged;

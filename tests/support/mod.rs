@@ -1,7 +1,5 @@
 //! What tests share: a place of their own on the real machine that leaves nothing behind, and a simulated machine.
 
-#![allow(dead_code, unused_imports)]
-
 pub mod place;
 pub mod world;
 

@@ -1,0 +1,5 @@
+//! The worst day, played: csictl is killed at its effects, and the next apply has to finish the work with nothing lost.
+
+mod kill;
+mod oracle;
+mod strace;
