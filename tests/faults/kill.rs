@@ -2,7 +2,7 @@
 //! `CSICTL_SWEEP=full` (`make faults`) every point is tried.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::oracle::{converges, write_canaries};
 use super::strace::{Point, kill_at, points};
@@ -62,6 +62,8 @@ struct Scenario {
     /// The ext4 volume's size in the manifest once it is killed.
     size: &'static str,
     command: &'static [&'static str],
+    /// Pod paths whose data the command is meant to lose.
+    lost: &'static [&'static str],
 }
 
 /// A fresh place in the state before the command.
@@ -73,6 +75,7 @@ fn prepared(scenario: &Scenario) -> (Place, BTreeMap<PathBuf, String>) {
         manifest("16MiB");
         place.ok(&["apply", "m.toml", "--yes"]);
         canaries = write_canaries(&place, &CANARIES);
+        canaries.retain(|path, _| !scenario.lost.iter().any(|lost| path.parent() == Some(Path::new(lost))));
     }
     manifest(scenario.size);
     (place, canaries)
@@ -113,23 +116,32 @@ fn report(name: &str, tried: usize, killed: usize) {
     eprintln!("kill sweep: {name}: {tried} points tried, {killed} killed, {tried} converged");
 }
 
+const APPLY: &[&str] = &["apply", "m.toml", "--yes"];
+
 #[test]
 fn apply_killed_anywhere_is_finished_by_the_next_apply() {
-    sweep(&Scenario { name: "apply", applied: false, size: "16MiB", command: &["apply", "m.toml", "--yes"] });
+    sweep(&Scenario { name: "apply", applied: false, size: "16MiB", command: APPLY, lost: &[] });
 }
 
 #[test]
 fn destroy_killed_anywhere_loses_nothing() {
-    sweep(&Scenario { name: "destroy", applied: true, size: "16MiB", command: &["destroy", "m.toml", "--yes"] });
+    let command = &["destroy", "m.toml", "--yes"];
+    sweep(&Scenario { name: "destroy", applied: true, size: "16MiB", command, lost: &[] });
 }
 
 #[test]
 fn expand_killed_anywhere_is_finished_by_the_next_apply() {
-    sweep(&Scenario { name: "expand", applied: true, size: "24MiB", command: &["apply", "m.toml", "--yes"] });
+    sweep(&Scenario { name: "expand", applied: true, size: "24MiB", command: APPLY, lost: &[] });
 }
 
 #[test]
 fn snapshot_killed_anywhere_leaves_the_volume_writable() {
-    let command = &["snapshot", "create", "ext4", "before"];
-    sweep(&Scenario { name: "snapshot", applied: true, size: "16MiB", command });
+    let command = &["snapshot", "create", "ext4", "before", "--yes"];
+    sweep(&Scenario { name: "snapshot", applied: true, size: "16MiB", command, lost: &[] });
+}
+
+#[test]
+fn delete_killed_anywhere_loses_only_what_was_named() {
+    let command = &["destroy", "m.toml", "--yes", "--delete-data", "btrfs"];
+    sweep(&Scenario { name: "delete", applied: true, size: "16MiB", command, lost: &["two/btrfs"] });
 }
