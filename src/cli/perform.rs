@@ -13,7 +13,7 @@ use super::render::plan::PlanView;
 use super::render::style::{Painted, RED, count};
 use super::render::{self, outcome};
 use super::{ask, tools};
-use crate::driver::local::LocalDriver;
+use crate::driver::local::{LocalDriver, gc};
 use crate::exec::{self, Options, Stop, Summary};
 use crate::host::Host;
 use crate::model::{Approval, Desired, ObjectRef};
@@ -41,6 +41,15 @@ pub struct Job<'a> {
     pub check: &'a dyn Fn(&Plan) -> Result<()>,
 }
 
+/// Removes what killed runs of this project left half-made in its pools. It never stands in the way of the work: what can't be
+/// removed now is shown by `gc`.
+fn clear_temporaries(context: &Context, host: &dyn Host, job: &Job<'_>) {
+    let pools: Vec<_> = job.looked.observed.pools.values().map(|pool| pool.pool.path.clone()).collect();
+    if let Err(error) = gc::clear_temporaries(host, &context.layout, &job.desired.project, &pools) {
+        tracing::warn!("temporary files of an earlier run stay: {error}; csictl gc shows them");
+    }
+}
+
 /// Does it.
 ///
 /// # Errors
@@ -54,7 +63,12 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         return Err(refused(&plan));
     }
     if plan.is_empty() {
+<<<<<<< HEAD
         return nothing_to_do(context, job, &plan);
+=======
+        clear_temporaries(context, &**host, job);
+        return nothing_to_do(context, job.intent, &plan);
+>>>>>>> a254959 (Apply removes what killed runs left half-made in its pools)
     }
     privilege(job.looked, &plan)?;
     tools::check(host.tools(), &plan, observed)?;
@@ -64,6 +78,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     }
     let unknown = plan.unknown.clone();
     let approved = plan.approve(&approvals).map_err(|missing| unapproved(&missing, &job.command))?;
+    clear_temporaries(context, &**host, job);
     let stop = Stop::on_signals().map_err(|error| {
         Failure::new(Exit::Failed, Problem::new("host::other", "cannot listen for signals").cause(error.to_string()))
     })?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{Host, HostError, LockMode, Observe, Unmount};
 use crate::model::record::Recorded;
-use crate::model::{Done, FileId, Layout, Mount, MountTable, ObjectRef, VolumeId};
+use crate::model::{Done, FileId, Layout, Mount, MountTable, Name, ObjectRef, VolumeId};
 use crate::state::{GlobalLock, Reader, StateError};
 
 use super::own::describe;
@@ -112,6 +112,56 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
     Ok(found)
 }
 
+/// Removes the temporary files that killed runs of one project left, in these pools and among the records; one whose volume or
+/// snapshot somebody works on stays. They are disposable by their name, so this needs no asking.
+///
+/// # Errors
+/// A directory that can't be listed, or a file that can't be removed.
+pub fn clear_temporaries(
+    host: &dyn Host,
+    layout: &Layout,
+    project: &Name,
+    pools: &[PathBuf],
+) -> std::result::Result<Done, HostError> {
+    let records = [layout.volumes(), layout.snapshots(), layout.run_volumes()];
+    let mut done = Done::Already;
+    for directory in pools.iter().chain(&records) {
+        for name in host.list(directory)? {
+            let path = directory.join(&name);
+            let Some(id) = temporary_of(&path).or_else(|| record_temporary_of(&path)) else { continue };
+            if !id.as_str().starts_with(&format!("{project}.")) {
+                continue;
+            }
+            let of_snapshot = *directory == layout.snapshots() || path.to_string_lossy().ends_with(".snap.part");
+            let lock = if of_snapshot { snapshot_lock(layout, &id) } else { layout.volume_lock(&id) };
+            let Ok(_idle) = host.lock(&lock, LockMode::Exclusive, Duration::ZERO) else { continue };
+            if host.remove_image(&path, None)? == Done::Changed {
+                done = Done::Changed;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// The id inside the name of a record that was never finished, `.ID.json.tmp`.
+fn record_temporary_of(path: &Path) -> Option<VolumeId> {
+    path.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".json.tmp")?.parse().ok()
+}
+
+/// The lock of a snapshot of which only the id's text is known.
+fn snapshot_lock(layout: &Layout, id: &VolumeId) -> PathBuf {
+    layout.locks().join(format!("{id}@snapshot"))
+}
+
+/// The lock of whoever makes a temporary file.
+fn lock_of_temporary(layout: &Layout, path: &Path, id: &VolumeId) -> PathBuf {
+    if path.to_string_lossy().ends_with(".img.part") {
+        layout.volume_lock(id)
+    } else {
+        snapshot_lock(layout, id)
+    }
+}
+
 fn in_use(mounts: &MountTable, host: &dyn Observe, block: crate::model::BlockId) -> bool {
     mounts.iter().any(|mount| super::own::shows_block(host, mount, block))
 }
@@ -157,10 +207,7 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
     match leftover {
         Leftover::Temporary { path } => {
             // A helper whose csictl was killed may still be writing to it, and keeps the volume's lock until it ends.
-            let lock = temporary_of(path).map(|id| match path.to_string_lossy().ends_with(".img.part") {
-                true => layout.volume_lock(&id),
-                false => layout.locks().join(format!("{id}@snapshot")),
-            });
+            let lock = temporary_of(path).map(|id| lock_of_temporary(layout, path, &id));
             let _idle = match lock {
                 Some(lock) => Some(
                     host.lock(&lock, LockMode::Exclusive, timeout)
