@@ -63,12 +63,8 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         return Err(refused(&plan));
     }
     if plan.is_empty() {
-<<<<<<< HEAD
-        return nothing_to_do(context, job, &plan);
-=======
         clear_temporaries(context, &**host, job);
-        return nothing_to_do(context, job.intent, &plan);
->>>>>>> a254959 (Apply removes what killed runs left half-made in its pools)
+        return nothing_to_do(context, job, &plan);
     }
     privilege(job.looked, &plan)?;
     tools::check(host.tools(), &plan, observed)?;

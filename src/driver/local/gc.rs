@@ -155,11 +155,7 @@ fn snapshot_lock(layout: &Layout, id: &VolumeId) -> PathBuf {
 
 /// The lock of whoever makes a temporary file.
 fn lock_of_temporary(layout: &Layout, path: &Path, id: &VolumeId) -> PathBuf {
-    if path.to_string_lossy().ends_with(".img.part") {
-        layout.volume_lock(id)
-    } else {
-        snapshot_lock(layout, id)
-    }
+    if path.to_string_lossy().ends_with(".img.part") { layout.volume_lock(id) } else { snapshot_lock(layout, id) }
 }
 
 fn in_use(mounts: &MountTable, host: &dyn Observe, block: crate::model::BlockId) -> bool {
