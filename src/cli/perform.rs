@@ -41,9 +41,15 @@ pub struct Job<'a> {
     pub check: &'a dyn Fn(&Plan) -> Result<()>,
 }
 
-/// Removes what killed runs of this project left half-made in its pools. It never stands in the way of the work: what can't be
-/// removed now is shown by `gc`.
-fn clear_temporaries(context: &Context, host: &dyn Host, job: &Job<'_>) {
+/// Undoes what killed runs left in the way: file systems still frozen, and this project's half-made files. It never stands in the
+/// way of the work itself: what can't be undone now is shown by `gc`.
+fn clear_left(context: &Context, host: &dyn Host, job: &Job<'_>) {
+    match gc::thaw_left(host, &context.layout) {
+        Ok(thawed) => thawed.iter().for_each(|path| tracing::warn!("{} was left frozen: thawed", path.display())),
+        Err(error) => {
+            tracing::warn!("what an earlier run left frozen may still be: {error}; fsfreeze --unfreeze thaws it");
+        }
+    }
     let pools: Vec<_> = job.looked.observed.pools.values().map(|pool| pool.pool.path.clone()).collect();
     if let Err(error) = gc::clear_temporaries(host, &context.layout, &job.desired.project, &pools) {
         tracing::warn!("temporary files of an earlier run stay: {error}; csictl gc shows them");
@@ -63,7 +69,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         return Err(refused(&plan));
     }
     if plan.is_empty() {
-        clear_temporaries(context, &**host, job);
+        clear_left(context, &**host, job);
         return nothing_to_do(context, job, &plan);
     }
     privilege(job.looked, &plan)?;
@@ -74,7 +80,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     }
     let unknown = plan.unknown.clone();
     let approved = plan.approve(&approvals).map_err(|missing| unapproved(&missing, &job.command))?;
-    clear_temporaries(context, &**host, job);
+    clear_left(context, &**host, job);
     let stop = Stop::on_signals().map_err(|error| {
         Failure::new(Exit::Failed, Problem::new("host::other", "cannot listen for signals").cause(error.to_string()))
     })?;

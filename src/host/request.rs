@@ -176,9 +176,8 @@ pub struct FormatRequest {
     pub discard: bool,
     /// Whether what lies there is known to be a half-made file system with this very UUID, from a run that was killed.
     pub resume: bool,
-    /// Whether a copy of an image that this process has formatted before may take the place of a mkfs: `Some` says yes. The Linux host
-    /// keeps what it copies in memory and leaves the directory alone.
-    pub templates: Option<PathBuf>,
+    /// Whether a fresh image may be a copy of the first one of its sort that this process had made.
+    pub template: bool,
 }
 
 /// How a file system was made.

@@ -69,11 +69,6 @@ impl Layout {
         self.state.join("pool")
     }
 
-    /// Formatted images that new ones are copied from.
-    pub fn templates(&self) -> PathBuf {
-        self.state.join("templates")
-    }
-
     /// Boot-scoped records of volumes.
     pub fn run_volumes(&self) -> PathBuf {
         self.run.join("volumes")
@@ -82,6 +77,16 @@ impl Layout {
     /// The boot-scoped record of one volume.
     pub fn run_record(&self, id: &VolumeId) -> PathBuf {
         self.run_volumes().join(format!("{id}.json"))
+    }
+
+    /// Marks of volumes that are frozen for a copy: what a killed run left in here is thawed by the next.
+    pub fn frozen(&self) -> PathBuf {
+        self.run.join("frozen")
+    }
+
+    /// The mark of one frozen volume.
+    pub fn frozen_mark(&self, id: &VolumeId) -> PathBuf {
+        self.frozen().join(id.as_str())
     }
 
     /// Where the CLI stages volumes.

@@ -30,7 +30,7 @@ fn request(path: &Path, fs: FsType) -> FormatRequest {
         fresh_image: true,
         discard: true,
         resume: false,
-        templates: None,
+        template: false,
     }
 }
 
@@ -198,7 +198,7 @@ fn copies_of_a_template_are_clean_file_systems_of_their_own() {
                 sector_size,
                 label,
                 options: options.iter().map(|option| (*option).to_owned()).collect(),
-                templates: Some(place.path().to_owned()),
+                template: true,
                 ..request(&path, FsType::Ext4)
             };
 
@@ -242,7 +242,7 @@ fn what_a_template_cannot_carry_is_made_by_mkfs() {
         let path = sparse(&place, &std::format!("image{index}"), Capacity::mib(64).get());
         let request = FormatRequest {
             options: vec!["-O".to_owned(), "^metadata_csum".to_owned()],
-            templates: Some(place.path().to_owned()),
+            template: true,
             ..request(&path, FsType::Ext4)
         };
         assert_eq!(format(&request, &no_lock()).unwrap(), Formatted::Mkfs);
@@ -257,7 +257,7 @@ fn a_file_that_is_not_as_fresh_as_its_caller_says_is_not_taken_for_zeros() {
     // Old data where no signature can lie, in the middle of what will be the journal or an inode table.
     let (code, text) = run("yes | dd of=image bs=1M seek=8 count=40 iflag=fullblock conv=notrunc status=none", &place);
     assert_eq!(code, 0, "{text}");
-    let request = FormatRequest { templates: Some(place.path().to_owned()), ..request(&path, FsType::Ext4) };
+    let request = FormatRequest { template: true, ..request(&path, FsType::Ext4) };
 
     format(&request, &no_lock()).unwrap();
 
@@ -311,7 +311,7 @@ fn a_template_is_copied_into_a_full_image_without_freeing_anything() {
             let request = FormatRequest {
                 discard: false,
                 options: vec!["-m".to_owned(), "3".to_owned()],
-                templates: Some(place.path().to_owned()),
+                template: true,
                 ..request(&path, FsType::Ext4)
             };
             let how = format(&request, &no_lock()).unwrap();

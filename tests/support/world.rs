@@ -13,7 +13,7 @@ use csictl::exec::{Event, EventSink, Options, Stop, Summary, execute};
 use csictl::host::sim::{DiskSpec, SimHost};
 use csictl::host::{Host, Observe};
 use csictl::manifest::{Context, parse};
-use csictl::model::{Approval, Desired, Layout, Loss, ObjectRef, Observed, VolumeId};
+use csictl::model::{Approval, Desired, Layout, Observed, VolumeId};
 use csictl::plan::{ApprovedPlan, Intent, Plan, Step, plan};
 
 /// Where a simulated disk is found.
@@ -255,16 +255,6 @@ impl World {
     pub fn staging(&self, id: &str) -> PathBuf {
         self.layout.staging_path(&id.parse::<VolumeId>().unwrap())
     }
-
-    /// The host, for reading.
-    pub fn observe_host(&self) -> &dyn Observe {
-        &self.host
-    }
-}
-
-/// An approval by name.
-pub fn approve(id: &str, loss: Loss) -> Approval {
-    Approval { object: ObjectRef::Volume(id.parse().unwrap()), loss }
 }
 
 fn show_step(step: &Step) -> String {

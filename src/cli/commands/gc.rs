@@ -40,6 +40,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let host = context.host();
+    gc::thaw_left(&*host, &context.layout)?;
     let (mut removed, mut failed, mut exits) = (Vec::new(), Vec::new(), Vec::new());
     for leftover in &found {
         match gc::remove(&*host, &context.layout, leftover, context.lock_timeout) {

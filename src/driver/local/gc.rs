@@ -252,14 +252,23 @@ fn object_of(leftover: &Leftover) -> ObjectRef {
     id.map_or_else(|| ObjectRef::Pool(Layout::default_pool_name()), ObjectRef::Volume)
 }
 
-/// Thaws every stage of ours that a killed run left frozen. Cheap where nothing is: one call a staged volume.
-pub fn thaw_stages(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<PathBuf>, HostError> {
-    let staging = layout.staging();
+/// Thaws every volume that a killed run left frozen, and answers where. A volume somebody copies right now is left to them.
+///
+/// # Errors
+/// The marks can't be listed, or a file system can't be thawed.
+pub fn thaw_left(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<PathBuf>, HostError> {
     let mut thawed = Vec::new();
-    for mount in host.mount_table()?.iter().filter(|mount| mount.target.starts_with(&staging)) {
-        if matches!(mount.fs_type.as_str(), "ext4" | "xfs" | "btrfs") && host.thaw(&mount.target)? == Done::Changed {
-            thawed.push(mount.target.clone());
+    for name in host.list(&layout.frozen())? {
+        let Some(id) = name.to_str().and_then(|name| name.parse::<VolumeId>().ok()) else { continue };
+        let Ok(_idle) = host.lock(&layout.volume_lock(&id), LockMode::Exclusive, Duration::ZERO) else { continue };
+        let boot = host.facts()?.boot_id;
+        let run = Reader::new(host, layout).run(&id, &boot);
+        let staged = run.present().and_then(|run| run.staging_path.clone());
+        let path = staged.unwrap_or_else(|| layout.staging_path(&id));
+        if !host.mounts_at(&path)?.is_empty() && host.thaw(&path)? == Done::Changed {
+            thawed.push(path);
         }
+        host.remove_small(&layout.frozen_mark(&id), false)?;
     }
     Ok(thawed)
 }

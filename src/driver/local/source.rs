@@ -192,11 +192,15 @@ impl Origin<'_> {
         let Some((mount_point, node)) = &self.freeze else {
             return host.copy_image(request, lock.own()).map_err(fail);
         };
+        let mark = self.mark_frozen(driver)?;
         let frozen = host.freeze(mount_point, driver.freeze_timeout).map_err(fail)?;
-        host.flush_device(node).map_err(fail)?;
-        let method = host.copy_image(request, lock.own());
+        let method = host.flush_device(node).and_then(|()| host.copy_image(request, lock.own()));
         let held = frozen.held();
         drop(frozen);
+        if let Some(mark) = &mark {
+            // A mark too many is harmless: what it names is not frozen.
+            let _ = host.remove_small(mark, false);
+        }
         let method = method.map_err(fail)?;
         if held {
             return Ok(method);
@@ -213,5 +217,15 @@ impl Origin<'_> {
         let failed =
             DriverError::Host { object: self.object.clone(), error: Box::new(error), help: None, undo: removed };
         Err(with_help(failed, "put the pool on xfs or btrfs, where a copy takes no time, or unstage the volume for it"))
+    }
+
+    /// Written before a volume is frozen, so that a run after a killed one knows what to thaw without asking every mount.
+    fn mark_frozen(&self, driver: &LocalDriver) -> Result<Option<PathBuf>> {
+        let ObjectRef::Volume(id) = &self.object else { return Ok(None) };
+        let fail = |error: HostError| host_failure(&self.object, error);
+        driver.host().make_dir(&driver.layout().frozen(), 0o700).map_err(fail)?;
+        let mark = driver.layout().frozen_mark(id);
+        driver.host().write_small(&mark, b"", false).map_err(fail)?;
+        Ok(Some(mark))
     }
 }

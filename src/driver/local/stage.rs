@@ -359,7 +359,7 @@ fn format_request(fs: &FsSpec, storage: &Storage) -> FormatRequest {
         fresh_image: false,
         discard: storage.discard,
         resume: false,
-        templates: None,
+        template: false,
     }
 }
 

@@ -26,7 +26,7 @@ pub fn format(request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
     // That a file is fresh is the caller's word; what may be assumed of it is only what the file system below says.
     let fresh_image = prove_blank(request)?;
     let request = &FormatRequest { fresh_image, ..request.clone() };
-    let formatted = if request.fresh_image && request.fs == FsType::Ext4 && request.templates.is_some() {
+    let formatted = if request.fresh_image && request.fs == FsType::Ext4 && request.template {
         ext_template::format(request, lock)?
     } else {
         mkfs::run(request, lock)?;

@@ -20,8 +20,18 @@ use crate::model::Done;
 const ACT: &str = "freeze";
 
 struct Held {
-    child: FreezeChild,
+    /// `None` only while it is dropped.
+    child: Option<FreezeChild>,
     said: Mutex<File>,
+    directory: OwnedFd,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.child.take());
+        // The child has thawed it, unless somebody killed the child.
+        let _ = sys::thaw(self.directory.as_fd());
+    }
 }
 
 impl FreezeGuard for Held {
@@ -29,7 +39,8 @@ impl FreezeGuard for Held {
         let said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut polled = [PollFd::new(&*said, PollFlags::IN)];
         // Anything more it has to say, its death included, means that the freeze is over.
-        matches!(poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0)) && self.child.pid() > 0
+        matches!(poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+            && self.child.as_ref().is_some_and(|child| child.pid() > 0)
     }
 }
 
@@ -41,7 +52,7 @@ pub fn freeze(mount_point: &Path, timeout: Duration) -> Result<Freeze> {
     let mut word = [0u8; 2];
     let length = said.read(&mut word).map_err(failed(ACT, mount_point))?;
     match (length, word[0]) {
-        (1.., FREEZE_HELD) => Ok(Freeze::new(Held { child, said: Mutex::new(said) })),
+        (1.., FREEZE_HELD) => Ok(Freeze::new(Held { child: Some(child), said: Mutex::new(said), directory })),
         (2, FREEZE_FAILED) => {
             let error = std::io::Error::from_raw_os_error(word[1].into());
             let mut failure = HostError::io(ACT, mount_point, &error);
@@ -50,7 +61,12 @@ pub fn freeze(mount_point: &Path, timeout: Duration) -> Result<Freeze> {
             }
             Err(failure)
         }
-        _ => Err(wrong(ErrorKind::Other, ACT, mount_point, "the child that holds the freeze died")),
+        _ => {
+            drop(child);
+            // It may have died between freezing and saying so.
+            let _ = sys::thaw(directory.as_fd());
+            Err(wrong(ErrorKind::Other, ACT, mount_point, "the child that holds the freeze died"))
+        }
     }
 }
 

@@ -168,7 +168,7 @@ mod tests {
             fresh_image: true,
             discard: true,
             resume: false,
-            templates: None,
+            template: false,
         }
     }
 

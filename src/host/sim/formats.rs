@@ -121,7 +121,7 @@ impl Machine {
         };
         *self.bed_content(ACT, path, &bed)? = Content::Fs(Box::new(fs));
         self.flush_bed(&bed);
-        Ok(if request.fresh_image && request.templates.is_some() { Formatted::Template } else { Formatted::Mkfs })
+        Ok(if request.fresh_image && request.template { Formatted::Template } else { Formatted::Mkfs })
     }
 
     /// Gives an image at least this many bytes of its own.

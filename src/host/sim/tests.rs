@@ -31,7 +31,7 @@ fn format_of(path: &Path, fs: FsType) -> FormatRequest {
         fresh_image: true,
         discard: true,
         resume: false,
-        templates: None,
+        template: false,
     }
 }
 

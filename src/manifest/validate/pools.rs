@@ -84,7 +84,7 @@ pub(super) fn resolve<'a>(scope: &Scope<'a>, sink: &mut Sink) -> Pools<'a> {
 
 fn check_place(scope: &Scope<'_>, pool: &raw::Pool<'_>, path: &Path, at: Span, sink: &mut Sink) {
     let layout = scope.context.layout;
-    let own = [layout.volumes(), layout.snapshots(), layout.locks(), layout.set_aside(), layout.templates()];
+    let own = [layout.volumes(), layout.snapshots(), layout.locks(), layout.set_aside()];
     let why = if path == Path::new("/") {
         "is the root directory"
     } else if path.starts_with(&layout.run) {

@@ -95,7 +95,7 @@ fn blank(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking, part: &
             fresh_image: true,
             discard: !full,
             resume: false,
-            templates: (!full).then(|| s.layout().templates()),
+            template: true,
         };
         s.host().format(&request, s.lock.own()).map_err(|error| s.fail(error))?;
     }

@@ -8,8 +8,8 @@ use crate::driver::local::gc::{self, Leftover};
 use crate::driver::local::observe::{Scope, observe};
 use crate::driver::local::tests::counting::Counting;
 use crate::driver::local::tests::world::*;
-use crate::host::Observe;
 use crate::host::sim::Content;
+use crate::host::{Host, Observe};
 use crate::model::observed::{ObservedBacking, TargetKind};
 use crate::model::record::Recorded;
 use crate::model::{Backing, Desired, FsType, PodSpec, PublishKind, VolumeSpec};
@@ -220,7 +220,11 @@ fn a_frozen_stage_is_thawed() {
     world.up(&spec).unwrap();
     world.sim.leave_frozen(layout().staging_path(&spec.id));
 
-    assert_eq!(gc::thaw_stages(&world.sim, &layout()).unwrap().len(), 1);
+    Host::make_dir(&world.sim, &layout().frozen(), 0o700).unwrap();
+    Host::write_small(&world.sim, &layout().frozen_mark(&spec.id), b"", false).unwrap();
+
+    assert_eq!(gc::thaw_left(&world.sim, &layout()).unwrap(), [layout().staging_path(&spec.id)]);
+    assert_eq!(gc::thaw_left(&world.sim, &layout()).unwrap(), Vec::<std::path::PathBuf>::new());
     world.sim.leave_frozen(layout().staging_path(&spec.id));
     world.stage(&spec).unwrap();
 
