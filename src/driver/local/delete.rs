@@ -3,7 +3,7 @@
 
 use crate::driver::{Refusal, Result};
 use crate::model::action::{DeleteRequest, Outcome};
-use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 use crate::model::{Backing, Done, Loss, VolumeId};
 
 use super::backing::image;
@@ -30,7 +30,16 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
     guard::may_lose(&s, &record, Loss::Delete, request.approval.as_ref())?;
     unused(&s, &record)?;
     if let Backing::Image(backing) = record.spec.backing.clone() {
-        image::remove(&s, &record, &backing)?;
+        let finished = record.clone();
+        // From here on the record is that of a volume never finished: killed after the image is gone, it is no loss but an
+        // image still to be made, or a record still to be removed.
+        record.image = None;
+        record.format = FormatMark::None;
+        s.put_record(record.clone(), true)?;
+        if let Err(error) = image::remove(&s, &finished, &backing) {
+            let _ = s.put_record(finished, true);
+            return Err(error);
+        }
     }
     forget_targets(&s, &mut record, None)?;
     s.store().remove_run(&s.id).map_err(|error| s.fail(error))?;
