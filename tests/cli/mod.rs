@@ -7,6 +7,7 @@ mod examples;
 mod exits;
 mod generated;
 mod help;
+mod looking;
 mod machine;
 mod plan_text;
 mod prompts;
