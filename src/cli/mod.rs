@@ -47,6 +47,8 @@ pub fn command() -> clap::Command {
 
 /// The binary: completes, or parses and runs.
 pub fn main() -> ExitCode {
+    // A kernel before 5.11 cannot: then helpers inherit what csictl was started with, as any program's children do.
+    let _ = crate::host::linux::close_inherited_on_exec();
     CompleteEnv::with_factory(command).var(COMPLETE_VARIABLE).complete();
     run(std::env::args_os().collect()).into()
 }

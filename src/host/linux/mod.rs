@@ -41,3 +41,4 @@ mod unmount;
 mod who;
 
 pub use host::{LinuxHost, LinuxObserve};
+pub use sys::close_inherited_on_exec;
