@@ -60,9 +60,9 @@ Exit codes:
     1 failed                              65 manifest invalid
     2 plan --detailed-exitcode: changes   69 a tool or kernel feature is missing
     3 the same, with data loss            77 privilege missing
-    4 drift (status --check)             130 interrupted
-    5 refused by a guard                 143 terminated
-    6 partly applied
+    4 drift (status --check)             129 hung up
+    5 refused by a guard                 130 interrupted
+    6 partly applied                     143 terminated
     7 lock held by another csictl";
 
 /// The commands.

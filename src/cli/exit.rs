@@ -35,6 +35,8 @@ pub enum Exit {
     Missing = 69,
     /// A privilege is missing.
     Privilege = 77,
+    /// SIGHUP: the terminal is gone.
+    HungUp = 129,
     /// SIGINT.
     Interrupted = 130,
     /// SIGTERM.

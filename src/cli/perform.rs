@@ -104,6 +104,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
 fn signal(stop: &Stop) -> Option<Exit> {
     match stop.exit_code() {
         Some(code) if code == Exit::Terminated.code() => Some(Exit::Terminated),
+        Some(code) if code == Exit::HungUp.code() => Some(Exit::HungUp),
         Some(_) => Some(Exit::Interrupted),
         None => None,
     }

@@ -1,4 +1,4 @@
-//! Asking an execution to stop, by Ctrl-C, SIGTERM or from code.
+//! Asking an execution to stop, by Ctrl-C, SIGTERM, a closed terminal (SIGHUP) or from code.
 //!
 //! The first request lets running steps end and begins no more. The second leaves at once with the shell's exit code for the
 //! signal: every step may be killed at any moment, and the next apply finishes the work. Helper programs run in process groups of
@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Added to a signal's number to make the exit code (POSIX shells: 130 for SIGINT, 143 for SIGTERM).
@@ -39,7 +39,7 @@ impl Stop {
         Self::default()
     }
 
-    /// Stops at the first SIGINT or SIGTERM from now on; the second one ends the process. Call it when work is about to begin, not
+    /// Stops at the first SIGINT, SIGTERM or SIGHUP from now on; the second one ends the process. Call it when work is about to begin, not
     /// before a prompt: until then Ctrl-C simply ends the program. A signal the process was started to ignore (`nohup`, a shell's
     /// background job) stays ignored.
     ///
@@ -47,7 +47,7 @@ impl Stop {
     /// When the handlers or the thread that waits for them cannot be set up.
     pub fn on_signals() -> io::Result<Self> {
         let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_signals(&status));
-        let listen = [SIGINT, SIGTERM].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let listen = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
         let mut signals = Signals::new(listen)?;
         let stop = Self::new();
         let watched = stop.clone();
@@ -86,7 +86,7 @@ impl Stop {
         self.lock().requested.is_some()
     }
 
-    /// The exit code of a command that was interrupted by a signal: 130 or 143.
+    /// The exit code of a command that was interrupted by a signal: 130, 143 or 129.
     pub fn exit_code(&self) -> Option<u8> {
         let signal = self.lock().requested.filter(|&signal| signal != 0)?;
         u8::try_from(EXIT_SIGNAL_BASE + signal).ok()
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_shells() {
-        for (signal, code) in [(SIGINT, Some(130)), (SIGTERM, Some(143)), (0, None)] {
+        for (signal, code) in [(SIGINT, Some(130)), (SIGTERM, Some(143)), (SIGHUP, Some(129)), (0, None)] {
             let stop = Stop::new();
             assert_eq!(stop.exit_code(), None);
             stop.ask(signal);

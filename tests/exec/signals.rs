@@ -64,7 +64,7 @@ fn until(events: &mut impl BufRead, event: &str) {
 
 #[test]
 fn the_first_signal_lets_the_running_step_end_and_begins_no_more() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let mut waiting = Waiting::begin();
         let mut events = BufReader::new(waiting.apply.stderr.take().unwrap());
         until(&mut events, "started");
