@@ -2,7 +2,7 @@
 
 use crate::model::observed::{Observed, ObservedBacking, ObservedVolume};
 use crate::model::record::Recorded;
-use crate::model::{Backing, Desired, Layout, ObjectRef, Source, VolumeId};
+use crate::model::{Backing, Desired, FsType, Layout, ObjectRef, SectorSize, Source, VolumeId, VolumeSpec};
 
 use super::course::{Course, NEVER_SEEN};
 use super::decide::{SourceFacts, is_full};
@@ -126,7 +126,40 @@ impl<'a> Draft<'a> {
             _ => None,
         };
         let size = seen_size.or_else(|| spec.required());
-        Ok(SourceFacts { size, fs: spec.fs_type(), sector_size: image.sector_size, raw: spec.is_raw() })
+        let (fs, sector_size) = match seen.record.present() {
+            Some(_) => (spec.fs_type(), image.sector_size),
+            None => self.inherited(spec),
+        };
+        Ok(SourceFacts { size, fs, sector_size, raw: spec.is_raw() })
+    }
+
+    /// The file system and sector size that a volume which is not made yet will have: those its source has when it is copied,
+    /// which is before this plan replaces that source. What the manifest says of a clone is what its source will be afterwards.
+    fn inherited(&self, spec: &VolumeSpec) -> (Option<FsType>, SectorSize) {
+        let of = |spec: &VolumeSpec| {
+            (spec.fs_type(), spec.backing.as_image().map(|image| image.sector_size).unwrap_or_default())
+        };
+        let mut at = spec;
+        // No chain is longer than there are volumes, unless it bites its own tail.
+        for _ in 0..=self.desired.volumes.len() {
+            let volume = match &at.source {
+                Some(Source::Volume(id)) => id,
+                Some(Source::Snapshot(id)) => {
+                    if let Some(Recorded::Present(taken)) = self.observed.snapshots.get(id).map(|seen| &seen.record) {
+                        return (taken.fs_type, taken.sector_size);
+                    }
+                    let Some(snapshot) = self.desired.snapshots.get(id) else { break };
+                    &snapshot.volume
+                }
+                None => break,
+            };
+            if let Some(record) = self.observed.volumes.get(volume).and_then(|seen| seen.record.present()) {
+                return of(&record.spec);
+            }
+            let Some(source) = self.desired.volumes.get(volume) else { break };
+            at = source;
+        }
+        of(at)
     }
 
     /// Says where `full` cannot be promised, where something is to be allocated.

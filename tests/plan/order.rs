@@ -1,9 +1,9 @@
 //! What has to wait for what: nested targets, volumes that lie on volumes, copies and their sources.
 
-use csictl::model::{Backing, ObjectRef, SnapshotSpec, Verb};
+use csictl::model::{Action, Backing, FsType, ObjectRef, SnapshotSpec, Verb, VolumeSpec};
 use csictl::plan::{Intent, Plan, Risk};
 
-use super::world::{World, clone_of, directory, id, image, shown, sized, snap};
+use super::world::{World, clone_of, directory, id, image, shown, sized, snap, with_fs};
 
 /// Whether one step comes, through any chain, after another. Steps as `verb object path`.
 fn waits(plan: &Plan, later: &str, earlier: &str) -> bool {
@@ -189,6 +189,24 @@ fn a_snapshot_is_taken_once_and_stays() {
 
     let other = world.with(image("other")).snapshot("s", "other").plan();
     assert_eq!(other.refused[0].code, "exists");
+}
+
+#[test]
+fn clones_of_clones_have_the_file_system_that_is_copied_though_the_root_is_replaced() {
+    let xfs = |spec| VolumeSpec { fs_type_given: false, ..with_fs(spec, FsType::Xfs) };
+    let world = World::new().with(image("root")).applied();
+    // The manifest takes the type of every clone from the root as it will be.
+    let world = world.with(xfs(image("root"))).with(xfs(clone_of("one", "root"))).with(xfs(clone_of("two", "one")));
+
+    let plan = world.plan();
+
+    assert!(plan.refused.is_empty(), "{:?}", plan.refused);
+    let made = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Create(create) if create.spec.source.is_some() => Some((create.spec.id.clone(), create.spec.fs_type())),
+        _ => None,
+    });
+    let made: Vec<_> = made.collect();
+    assert_eq!(made, [(id("one"), Some(FsType::Ext4)), (id("two"), Some(FsType::Ext4))]);
 }
 
 #[test]
