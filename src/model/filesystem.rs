@@ -69,7 +69,7 @@ impl FromStr for FsType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FormatPolicy {
-    /// Format what is proven blank; refuse everything else.
+    /// Format what is proven blank; use a file system of the type asked for as it is; refuse everything else.
     #[default]
     IfBlank,
     /// Never format; the file system has to be there.

@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 use super::course::{Course, End, Growth, Make, NEVER_SEEN};
+use super::devices::Devices;
 use super::draft::Draft;
 use super::{change, drift, guards};
 
@@ -32,6 +33,7 @@ pub(super) fn apply<'a>(draft: &mut Draft<'a>) -> Vec<Course<'a>> {
     let (desired, observed) = (draft.desired, draft.observed);
     let mut wanted = publishes_by_volume(desired);
     let unmounted = not_yet_published(desired, observed);
+    let devices = Devices::of(desired, observed);
     let mut courses = Vec::with_capacity(desired.volumes.len());
     for (id, spec) in &desired.volumes {
         let seen = observed.volumes.get(id).unwrap_or(&NEVER_SEEN);
@@ -39,7 +41,9 @@ pub(super) fn apply<'a>(draft: &mut Draft<'a>) -> Vec<Course<'a>> {
             continue;
         }
         let publishes = wanted.remove(id).unwrap_or_default();
-        courses.extend(wanted_volume(draft, id, spec, seen, publishes, &unmounted));
+        let course = wanted_volume(draft, id, spec, seen, publishes, &unmounted);
+        draft.refused.extend(course.as_ref().and_then(|course| devices.taken(course)));
+        courses.extend(course);
     }
     courses.extend(left_the_manifest(draft));
     courses.sort_unstable_by_key(|course| course.id);
@@ -108,6 +112,7 @@ fn wanted_volume<'a>(
             draft.refused.push(guards::protected(&object, course.record, "replaced"));
         }
     }
+    draft.notes.extend(guards::adopted(&course).map(|note| (object.clone(), note)));
     draft.refused.extend(guards::behind(&course, hidden.as_deref()));
     grow(draft, &mut course);
     let wanted: Vec<&PublishSpec> = course.publishes.iter().map(AsRef::as_ref).collect();

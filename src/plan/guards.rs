@@ -229,12 +229,12 @@ fn identity(backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef
     vec![refuse("wrong-identity", object, message, "correct device.path or device.expect; nothing is written to it")]
 }
 
-/// A device csictl has not formatted: blank, or, where it is never to format it, already what is asked for.
+/// A device csictl has not formatted: blank, or already what is asked for.
 fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Option<Refused> {
     let fs = spec.fs.as_ref()?;
     let begun = course.record.filter(|record| record.format == FormatMark::Begun).and_then(|record| record.fs_uuid);
     match course.seen.probe.as_ref()? {
-        Probe::Known(signature) if fs.format == FormatPolicy::Never && signature.kind == fs.fs_type.as_str() => None,
+        Probe::Known(signature) if begun.is_none() && signature.kind == fs.fs_type.as_str() => None,
         // A mkfs of ours that was killed is made again.
         Probe::Known(signature) if begun.is_some() && signature.uuid == begun.map(|uuid| uuid.to_string()) => None,
         Probe::Blank if fs.format == FormatPolicy::IfBlank => None,
@@ -244,10 +244,22 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Opti
         }
         other => {
             let message = format!("it is not blank and is not formatted: it holds {other}");
-            let help = "to use the file system that is there, set fs.format = \"never\"; erase it yourself (wipefs) if its data may go";
+            let help = "a file system that is there is used if fs.type names it; erase it yourself (wipefs) if its data may go";
             Some(refuse("not-blank", object, message, help))
         }
     }
+}
+
+/// What a device holds already and is used as it is.
+pub(super) fn adopted(course: &Course<'_>) -> Option<String> {
+    let fs = course.spec.fs.as_ref().filter(|_| matches!(course.spec.backing, Backing::Device(_)))?;
+    let unmarked = course.record.is_none_or(|record| record.format == FormatMark::None);
+    let found = course.seen.probe.as_ref().and_then(Probe::known);
+    let found = found.filter(|found| unmarked && course.seen.staged.is_none() && found.kind == fs.fs_type.as_str())?;
+    let label = found.label.as_deref().unwrap_or_default();
+    let differs = fs.label.as_ref().filter(|wanted| label != wanted.as_str());
+    let kept = differs.map_or_else(String::new, |wanted| format!(", and keeps its label '{label}' (not '{wanted}')"));
+    Some(format!("it holds {} already: that is used as it is{kept}", fs.fs_type))
 }
 
 /// Its source does not fit it.

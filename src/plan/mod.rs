@@ -16,6 +16,7 @@ mod copies;
 mod course;
 mod decide;
 mod describe;
+mod devices;
 mod draft;
 mod emit;
 mod graph;

@@ -93,11 +93,13 @@ fn known(kind: &str) -> Probe {
 }
 
 #[test]
-fn only_a_blank_device_or_one_that_fits_and_is_never_formatted_is_used() {
-    let cases: [(Probe, FormatPolicy, &[&str]); 7] = [
+fn only_a_blank_device_or_one_that_holds_what_is_asked_for_is_used() {
+    let cases: [(Probe, FormatPolicy, &[&str]); 9] = [
         (Probe::Blank, FormatPolicy::IfBlank, &[]),
         (Probe::Blank, FormatPolicy::Never, &["not-blank"]),
-        (known("ext4"), FormatPolicy::IfBlank, &["not-blank"]),
+        (known("ext4"), FormatPolicy::IfBlank, &[]),
+        (known("xfs"), FormatPolicy::IfBlank, &["not-blank"]),
+        (known("xfs"), FormatPolicy::Never, &["not-blank"]),
         (known("ext4"), FormatPolicy::Never, &[]),
         (known("crypto_LUKS"), FormatPolicy::IfBlank, &["not-blank"]),
         (Probe::Ambiguous(Vec::new()), FormatPolicy::IfBlank, &["not-blank"]),
@@ -110,6 +112,18 @@ fn only_a_blank_device_or_one_that_fits_and_is_never_formatted_is_used() {
 
         assert_eq!(codes(&world.plan()), expected, "{probe} {format:?}");
     }
+}
+
+#[test]
+fn what_a_device_holds_and_keeps_is_a_note() {
+    let world = World::new().with(disk()).shown("app", "disk", "/t").device("disk", 100);
+    let mut world = world.edit("disk", |spec| spec.fs.as_mut().unwrap().label = Some("data".to_owned()));
+    world.seen("disk").probe = Some(known("ext4"));
+    let plan = world.plan();
+
+    assert_eq!(plan.notes[0].1, "it holds ext4 already: that is used as it is, and keeps its label '' (not 'data')");
+    world.seen("disk").probe = Some(Probe::Blank);
+    assert!(world.plan().notes.is_empty());
 }
 
 #[test]
@@ -139,6 +153,33 @@ fn another_device_is_refused() {
         assert_eq!(codes(&world.plan()), [code]);
     }
     assert_eq!(codes(&World::new().with(disk()).plan()), ["not-found"]);
+}
+
+#[test]
+fn a_device_of_another_volume_is_refused_before_anything_is_done() {
+    let on_disk = |name: &str, path: &str| {
+        let backing = Backing::Device(DeviceBacking { path: path.into(), expect: Default::default() });
+        VolumeSpec { backing, ..VolumeSpec { id: id(name), name: name.to_owned(), ..disk() } }
+    };
+    let path = "/dev/disk/by-id/wwn-1";
+    let recorded = World::new().with(disk()).device("disk", 100).applied();
+    let moved = recorded.clone().without("disk").with(on_disk("other", path));
+    // The old one becomes an image, an image takes its disk.
+    let swapped = recorded.clone().with(image("other")).applied().with(image("disk")).with(on_disk("other", path));
+    let twice = World::new().with(disk()).device("disk", 100).with(on_disk("other", "/dev/sdc")).device("other", 100);
+    for (what, world) in [("moved", moved), ("swapped", swapped), ("by two names", twice)] {
+        let plan = world.plan();
+
+        let refused = plan.refused.iter().find(|refused| refused.object.to_string() == "volume.other");
+        let refused = refused.unwrap_or_else(|| panic!("{what}: {:?}", plan.refused));
+        assert_eq!(refused.code, "incompatible", "{what}");
+        assert!(refused.message.contains("volume.disk"), "{what}: {}", refused.message);
+    }
+    let mut given_away = recorded.without("disk");
+    given_away.record("disk").released = true;
+    let mut given_away = given_away.with(on_disk("other", path)).device("other", 100);
+    given_away.seen("other").probe = Some(known("ext4"));
+    assert_eq!(codes(&given_away.plan()), Vec::<&str>::new());
 }
 
 #[test]

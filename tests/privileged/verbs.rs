@@ -438,6 +438,29 @@ fn a_device_with_something_on_it_keeps_it() {
     assert_eq!(first_bytes(&device.path), before);
 }
 
+#[test]
+fn a_device_with_the_file_system_asked_for_is_used_as_it_is() {
+    let machine = Machine::new();
+    let spec = machine.device("disk", FsType::Ext4);
+    let Backing::Device(device) = &spec.backing else { unreachable!() };
+    let made = Command::new("mkfs.ext4").arg("-q").arg(&device.path).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    machine.run(&machine.up(&spec));
+    write_through(&machine, &spec);
+    machine.run(&machine.down(&spec));
+    fs::remove_dir_all(machine.place.state()).unwrap();
+    let other = machine.again();
+
+    for action in machine.up(&spec) {
+        other.run(&action).unwrap();
+    }
+
+    assert_eq!(read_through(&machine, &spec), b"precious");
+    for action in machine.down(&spec) {
+        other.run(&action).unwrap();
+    }
+}
+
 fn first_bytes(device: &Path) -> Vec<u8> {
     let mut bytes = vec![0; 1 << 20];
     fs::File::open(device).unwrap().read_exact_at(&mut bytes, 0).unwrap();

@@ -139,7 +139,7 @@ pub(super) fn device_is_free(s: &Session<'_>, backing: &DeviceBacking, device: &
 pub(super) enum Formatting {
     /// It holds the volume's file system.
     Done,
-    /// It holds a file system that the manifest told us to use.
+    /// It holds a file system of the type that is asked for, made by somebody else: it is used as it is.
     Adopt(FsUuid),
     /// It is blank: format it.
     Needed,
@@ -188,13 +188,18 @@ pub(super) fn formatting(
         (FormatMark::Begun, found) if record.fs_uuid.is_some_and(|uuid| found.is_half_made(fs.fs_type, uuid)) => {
             Ok(Formatting::Resume(record.fs_uuid.unwrap_or_else(FsUuid::random)))
         }
-        (FormatMark::None, Probe::Known(found)) if fs.format == FormatPolicy::Never => {
+        (FormatMark::None, Probe::Known(found)) if fs.format == FormatPolicy::Never || is_device(record) => {
             match found.uuid.as_deref().map(str::parse::<FsUuid>) {
                 Some(Ok(uuid)) if found.kind == fs.fs_type.as_str() => Ok(Formatting::Adopt(uuid)),
-                _ => refuse(
+                _ if fs.format == FormatPolicy::Never => refuse(
                     Refusal::WrongIdentity,
                     format!("{place} holds {found}; expected is {}", fs.fs_type),
                     "correct fs.type in the manifest",
+                ),
+                _ => refuse(
+                    Refusal::NotBlank,
+                    format!("{place} holds {found}: it is not formatted, and it is no {} to use", fs.fs_type),
+                    "if fs.type should say what is there, correct it; otherwise look at it with wipefs and erase it yourself",
                 ),
             }
         }
@@ -207,9 +212,23 @@ pub(super) fn formatting(
         (_, found) => refuse(
             Refusal::NotBlank,
             format!("{place} holds {found}: it is not formatted"),
-            "to use the file system that is there, set fs.format = \"never\"; otherwise look at it with wipefs and erase it yourself",
+            "find out who wrote to it; if its data may go, erase it yourself (wipefs)",
         ),
     }
+}
+
+/// A disk may come with a file system on it; an image of csictl's holds what csictl put there.
+fn is_device(record: &VolumeRecord) -> bool {
+    matches!(record.spec.backing, Backing::Device(_))
+}
+
+/// What is said about a file system that is used as it is, though it is not quite as asked.
+pub(super) fn adopted_note(fs: &FsSpec, place: &str, probe: &Probe) -> Option<String> {
+    let wanted = fs.label.as_ref()?;
+    let label = probe.known()?.label.as_deref().unwrap_or_default();
+    (label != wanted).then(|| {
+        format!("{place} holds a file system labelled '{label}', not '{wanted}': it is used as it is, label and all")
+    })
 }
 
 /// Formats a device as decided, with the chosen UUID durable before the first byte and the mark after the last.

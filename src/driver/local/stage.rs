@@ -270,7 +270,7 @@ fn mount(
         Backing::Directory(_) | Backing::Tmpfs(_) => {}
     }
     if let Some(storage) = &block {
-        prepare(s, record, storage, &options)?;
+        prepare(s, record, storage, &options, notes)?;
     }
     let node = block.as_ref().map(|storage| (storage.node.clone(), storage.block));
     let mount = fs_mount(s, record, request, options, node)?;
@@ -295,7 +295,13 @@ struct Storage {
 }
 
 /// Everything that has to be right before a file system is mounted.
-fn prepare(s: &mut Session<'_>, record: &mut VolumeRecord, storage: &Storage, options: &[String]) -> Result<()> {
+fn prepare(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    storage: &Storage,
+    options: &[String],
+    notes: &mut Vec<String>,
+) -> Result<()> {
     let Some(fs) = record.spec.fs.clone() else { return Ok(()) };
     if storage.verified {
         return Ok(());
@@ -304,6 +310,9 @@ fn prepare(s: &mut Session<'_>, record: &mut VolumeRecord, storage: &Storage, op
     let place = storage.node.display().to_string();
     let decision = guard::formatting(s, record, &fs, &place, &probe)?;
     let fresh = matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_));
+    if matches!(decision, guard::Formatting::Adopt(_)) {
+        notes.extend(guard::adopted_note(&fs, &place, &probe));
+    }
     guard::format_device(s, record, decision, format_request(&fs, storage))?;
     if fresh {
         return Ok(());

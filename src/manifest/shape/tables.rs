@@ -208,7 +208,7 @@ static FS: Table = Table {
             "format",
             Kind::Word(&["if-blank", "never"]),
             "if-blank",
-            "Whether storage that is proven blank may be formatted. There is no \"always\".",
+            "Whether storage that is proven blank may be formatted. A device that holds a file system of this type already is used as it is. There is no \"always\".",
         ),
         key("label", Kind::Text, "", "Its label: at most 16 (ext4), 12 (xfs) or 255 (btrfs) bytes."),
         key("mkfs_options", Kind::Texts, "none", "Extra arguments of mkfs, allow-listed per file system."),
