@@ -227,14 +227,22 @@ fn replace(s: &mut Session<'_>, old: &VolumeRecord, request: &CreateRequest, not
             image::replace(s, record, &backing, elsewhere, notes)?;
         }
         backing => {
+            // What is to come is looked at while what is there can still be gone back to.
+            match &backing {
+                Backing::Device(device) => {
+                    let same = matches!(&old.spec.backing, Backing::Device(was) if was.path == device.path);
+                    if same {
+                        device::erase(s, device)?;
+                    } else {
+                        device::ready(s, device, &record)?;
+                    }
+                }
+                Backing::Directory(path) if path.create => drop(directory::check(s, path)?),
+                Backing::Directory(path) => drop(directory::require(s, path)?),
+                Backing::Image(_) | Backing::Tmpfs(_) => {}
+            }
             if let Some((old_backing, _)) = old_image {
                 image::remove(s, old, old_backing)?;
-            }
-            if let Backing::Device(device) = &backing {
-                let same = matches!(&old.spec.backing, Backing::Device(was) if was.path == device.path);
-                if same {
-                    device::erase(s, device)?;
-                }
             }
             new(s, record, false, notes)?;
         }

@@ -4,6 +4,7 @@ use crate::driver::local::guard;
 use crate::driver::local::own;
 use crate::driver::local::session::Session;
 use crate::driver::{Refusal, Result};
+use crate::model::observed::ObservedDevice;
 use crate::model::record::{FormatMark, VolumeRecord};
 use crate::model::{DeviceBacking, Probe};
 
@@ -18,8 +19,17 @@ pub fn adopt(s: &Session<'_>, backing: &DeviceBacking, record: &mut VolumeRecord
     }
 }
 
-/// Erases what is on the device, whose loss was approved, and proves it blank.
-pub fn erase(s: &Session<'_>, backing: &DeviceBacking) -> Result<()> {
+/// Refuses a device that a new volume could not be staged on: another than expected, in use, or holding what is neither blank nor
+/// asked for. `record` is that of a volume of which nothing is made yet.
+pub fn ready(s: &Session<'_>, backing: &DeviceBacking, record: &VolumeRecord) -> Result<()> {
+    idle(s, backing)?;
+    let Some(fs) = &record.spec.fs else { return Ok(()) };
+    let probe = s.host().probe(&backing.path);
+    guard::formatting(s, record, fs, &backing.path.display().to_string(), &probe).map(drop)
+}
+
+/// The device, proven to be the one expected, and used by nobody.
+fn idle(s: &Session<'_>, backing: &DeviceBacking) -> Result<ObservedDevice> {
     let device = guard::device(s, backing)?;
     let mounts = s.host().mount_table().map_err(|error| s.fail(error))?;
     if let Some(mount) = mounts.iter().find(|mount| own::shows_block(s.host(), mount, device.block)) {
@@ -30,6 +40,12 @@ pub fn erase(s: &Session<'_>, backing: &DeviceBacking) -> Result<()> {
         ));
     }
     guard::device_is_free(s, backing, &device)?;
+    Ok(device)
+}
+
+/// Erases what is on the device, whose loss was approved, and proves it blank.
+pub fn erase(s: &Session<'_>, backing: &DeviceBacking) -> Result<()> {
+    let device = idle(s, backing)?;
     s.host().erase_signatures(&backing.path, device.block).map_err(|error| s.fail(error))?;
     let probe = s.host().probe(&backing.path);
     if probe.is_blank() {

@@ -14,7 +14,11 @@ use crate::state::Reader;
 use std::time::Duration;
 
 fn foreign_fs() -> Content {
-    Content::Fs(Box::new(FsImage::new(FsType::Ext4, FsUuid::random(), DISK_SIZE)))
+    fs_of_type(FsType::Ext4)
+}
+
+fn fs_of_type(fs: FsType) -> Content {
+    Content::Fs(Box::new(FsImage::new(fs, FsUuid::random(), DISK_SIZE)))
 }
 
 fn disk_content(world: &World) -> Content {
@@ -26,7 +30,7 @@ fn a_device_that_is_not_blank_is_never_formatted() {
     let lvm =
         Signature { kind: "LVM2_member".into(), uuid: None, label: None, offset: 536, magic: b"LVM2 001".to_vec() };
     for (content, word) in [
-        (foreign_fs(), "ext4"),
+        (fs_of_type(FsType::Xfs), "xfs"),
         (Content::Other(lvm.clone()), "offset 536"),
         (Content::Ambiguous(vec![lvm.clone(), lvm]), "ambiguous"),
         (Content::Unreadable("Input/output error".into()), "Input/output error"),
@@ -43,6 +47,46 @@ fn a_device_that_is_not_blank_is_never_formatted() {
         assert!(message.contains(word), "{message}");
         assert_eq!(disk_content(&world), content);
         assert!(world.sim.mounts_at(&layout().staging_path(&spec.id)).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_device_that_holds_what_is_asked_for_is_used_as_it_is() {
+    for fs in FsType::ALL {
+        let world = World::new();
+        let spec = device("disk", fs);
+        let mut labelled = spec.clone();
+        labelled.fs.as_mut().unwrap().label = Some("data".into());
+        let block = world.sim.device(DISK.as_ref()).unwrap().unwrap().block;
+        let uuid = FsUuid::random();
+        world.sim.set_disk_content(block, Content::Fs(Box::new(FsImage::new(fs, uuid, DISK_SIZE))));
+
+        world.create(&labelled).unwrap();
+        let outcome = world.stage(&labelled).unwrap();
+
+        assert!(outcome.notes.iter().any(|note| note.contains("not 'data'")), "{:?}", outcome.notes);
+        let record = Reader::new(&world.sim, &layout()).volume(&spec.id).present().cloned().unwrap();
+        assert_eq!((record.format, record.fs_uuid), (FormatMark::Done, Some(uuid)), "{fs}");
+        let formatted = world.sim.effects().iter().any(|effect| effect.act.contains("format"));
+        assert!(!formatted, "{fs}: nothing was formatted");
+    }
+}
+
+#[test]
+fn a_device_comes_back_after_the_state_directory_was_lost() {
+    for fs in FsType::ALL {
+        let world = World::new();
+        let spec = device("disk", fs);
+        world.up(&spec).unwrap();
+        world.down(&spec).unwrap();
+        let before = disk_content(&world);
+        world.sim.remove_all("/var/lib/csictl");
+        let world = World::on(world.sim);
+
+        world.up(&spec).unwrap();
+
+        let (Content::Fs(before), Content::Fs(now)) = (before, disk_content(&world)) else { panic!("{fs}") };
+        assert_eq!(before.uuid, now.uuid, "{fs}");
     }
 }
 
@@ -141,6 +185,57 @@ fn data_is_lost_only_with_the_fitting_approval_and_never_when_protected() {
 
     let image = world.sim.image("/pool/shop.db.img".as_ref()).unwrap().unwrap();
     assert!(image.identity.unwrap().protected, "the image itself says that it is protected");
+}
+
+#[test]
+fn an_image_goes_only_once_the_device_in_its_place_has_been_looked_at() {
+    let old = image("db", FsType::Ext4);
+    let new = VolumeSpec { id: old.id.clone(), ..device("db", FsType::Ext4) };
+    let block = |world: &World| world.sim.device(DISK.as_ref()).unwrap().unwrap().block;
+    let expecting = |size| {
+        let mut spec = new.clone();
+        if let Backing::Device(device) = &mut spec.backing {
+            device.expect.size = Some(size);
+        }
+        spec
+    };
+    let absent = {
+        let mut spec = new.clone();
+        if let Backing::Device(device) = &mut spec.backing {
+            device.path = "/dev/disk/by-id/none".into();
+        }
+        spec
+    };
+    let unplanned = VolumeSpec { backing: directory("db").backing, fs: None, ..new.clone() };
+    type Case<'a> = (Refusal, VolumeSpec, &'a dyn Fn(&World));
+    let cases: [Case<'_>; 5] = [
+        (Refusal::NotFound, absent, &|_| {}),
+        (Refusal::WrongIdentity, expecting(Capacity::gib(7)), &|_| {}),
+        (Refusal::NotBlank, new.clone(), &|world| world.sim.set_disk_content(block(world), fs_of_type(FsType::Xfs))),
+        (Refusal::Busy, new.clone(), &|world| {
+            world.sim.set_disk_holders(block(world), vec!["a member of md0".into()]);
+        }),
+        (Refusal::UnsafePath, unplanned, &|world| world.sim.plant_file("/srv/db", b"a file")),
+    ];
+    for (expected, spec, spoil) in cases {
+        let world = World::new();
+        world.up(&old).unwrap();
+        world.sim.write_canary(publish(&old).target.join("canary"), b"precious");
+        world.down(&old).unwrap();
+        spoil(&world);
+
+        let (refused, message) = refusal(world.driver.run(&replace(&spec)));
+
+        assert_eq!(refused, expected, "{message}");
+        world.up(&old).unwrap();
+        let canary = world.sim.read(publish(&old).target.join("canary"));
+        assert_eq!(canary.as_deref(), Some(&b"precious"[..]), "{message}");
+    }
+    let world = World::new();
+    world.create(&old).unwrap();
+    world.driver.run(&replace(&new)).unwrap();
+    world.up(&new).unwrap();
+    assert!(world.sim.stat("/pool/shop.db.img".as_ref()).unwrap().is_none());
 }
 
 #[test]
