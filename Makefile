@@ -23,9 +23,8 @@ bench: test-packages ## compare csictl with a C program, a shell script and find
 	$(CARGO) bench --locked --bench compare --no-run
 	$(SUDO) $$(command -v $(CARGO)) bench --locked --bench compare
 
-faults: test-packages ## kill csictl at every effect system call and check that the next apply finishes the work
-	$(CARGO) build --locked
-	$(SUDO) scripts/faults target/debug/csictl
+faults: test-packages ## the long form of the crash tests: every kill point of every command, every effect of the simulated machine
+	scripts/test faults
 
 generate: build-packages ## write completions/ and man/ anew
 	$(CARGO) build --locked
