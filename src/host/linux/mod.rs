@@ -30,7 +30,7 @@ mod lookup;
 mod loopdev;
 pub mod mkfs;
 mod mount;
-mod mountinfo;
+pub mod mountinfo;
 mod options;
 mod ownership;
 mod path;

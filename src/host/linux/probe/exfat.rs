@@ -25,7 +25,7 @@ pub(super) fn find(view: &View<'_>) -> Found {
     }
     let heap = u64::from(le32(&boot, 88)) << sector_shift;
     let cluster = 1_u64 << (sector_shift + cluster_shift);
-    let root = heap + u64::from(le32(&boot, 96).saturating_sub(2)) * cluster;
+    let root = heap.saturating_add(u64::from(le32(&boot, 96).saturating_sub(2)).saturating_mul(cluster));
     Ok(Some(finding.label(label(view, root, cluster)?)))
 }
 

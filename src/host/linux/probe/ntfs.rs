@@ -20,13 +20,13 @@ pub(super) fn find(view: &View<'_>) -> Found {
     let Some(boot) = view.bytes(0, SECTOR)? else { return Ok(Some(finding.sound(false))) };
     let finding = finding.uuid(Some(format!("{:016X}", le64(&boot, 72))));
     let sector = u64::from(le16(&boot, 11));
-    let cluster = sector * sectors_per_cluster(boot[13]);
+    let cluster = sector.saturating_mul(sectors_per_cluster(boot[13]));
     let sound = sector.is_power_of_two() && (256..=4096).contains(&sector) && cluster != 0 && le64(&boot, 40) != 0;
     if !sound {
         return Ok(Some(finding.sound(false)));
     }
     let record = record_len(boot[64], cluster);
-    let place = le64(&boot, 48).checked_mul(cluster).and_then(|mft| mft.checked_add(VOLUME_FILE * record));
+    let place = le64(&boot, 48).checked_mul(cluster).and_then(|mft| mft.checked_add(VOLUME_FILE.checked_mul(record)?));
     let label = match (place, usize::try_from(record)) {
         (Some(place), Ok(len)) if (256..=MOST_RECORD).contains(&record) => label(view, place, len)?,
         _ => None,
@@ -40,7 +40,11 @@ fn sectors_per_cluster(raw: u8) -> u64 {
 }
 
 fn record_len(raw: u8, cluster: u64) -> u64 {
-    if raw > 0x80 { 1_u64.checked_shl(u32::from(raw.wrapping_neg())).unwrap_or(0) } else { u64::from(raw) * cluster }
+    if raw > 0x80 {
+        1_u64.checked_shl(u32::from(raw.wrapping_neg())).unwrap_or(0)
+    } else {
+        u64::from(raw).saturating_mul(cluster)
+    }
 }
 
 fn label(view: &View<'_>, place: u64, len: usize) -> Result<Option<String>, ReadFailure> {

@@ -247,3 +247,17 @@ fn garbage_is_never_blank_and_never_panics() {
         assert!(!probe.is_blank(), "round {round}");
     }
 }
+
+/// Found by fuzzing: cluster sizes that no volume has must not overflow.
+#[test]
+fn an_ntfs_boot_sector_with_impossible_clusters_is_survived() {
+    for (per_cluster, record) in [(0xC1_u8, 0xF6_u8), (0x80, 0x7F), (0xFF, 0x7F)] {
+        let mut device = vec![0; 4096];
+        device[3..11].copy_from_slice(b"NTFS    ");
+        device[11..13].copy_from_slice(&4096_u16.to_le_bytes());
+        device[13] = per_cluster;
+        device[40..56].fill(0xFF);
+        device[64] = record;
+        assert!(!probe(&device.as_slice()).is_blank(), "{per_cluster:#x} {record:#x}");
+    }
+}
