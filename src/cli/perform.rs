@@ -75,7 +75,10 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     privilege(job.looked, &plan)?;
     tools::check(host.tools(), &plan, observed)?;
     let (approvals, typed) = approvals(context, job, &plan)?;
-    if !job.run.yes {
+    if job.run.yes {
+        // Nobody is shown the plan, and what it has to say beside its steps is worth hearing all the same.
+        notes(context, &plan);
+    } else {
         confirm(context, job, &plan, typed)?;
     }
     let unknown = plan.unknown.clone();
@@ -150,10 +153,14 @@ fn nothing_to_do(context: &Context, job: &Job<'_>, plan: &Plan) -> Result<Exit> 
         Intent::Destroy { .. } => format!("no changes: nothing of {} is up", plan.desired.manifest),
         _ => "no changes: it is so already".to_owned(),
     });
+    notes(context, plan);
+    Ok(Exit::Done)
+}
+
+fn notes(context: &Context, plan: &Plan) {
     for (object, note) in &plan.notes {
         context.printer.note(format!("{object}: {note}"));
     }
-    Ok(Exit::Done)
 }
 
 /// What could not be read, as a failure.

@@ -163,6 +163,14 @@ pub(super) fn restore<'a>(draft: &mut Draft<'a>, snapshot: &SnapshotId, id: &'a 
     if draft.is_unknown(id, seen) {
         return Vec::new();
     }
+    if let Owner::Project(project) = &record.owner {
+        let note = format!(
+            "no manifest declares it: add volumes.{} with source = {{ snapshot = \"{}\" }} to the manifest of project {project}, or its next apply releases it (the data stays)",
+            id.short(),
+            snapshot.short()
+        );
+        draft.notes.push((object.clone(), note));
+    }
     let spec = restored(draft, record, id);
     let mut course = Course::new(id, Cow::Owned(spec), seen);
     course.stays = true;

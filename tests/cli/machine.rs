@@ -19,7 +19,9 @@ fn snapshots_are_taken_restored_and_deleted_by_name() {
     place.ok(&["snapshot", "create", "db", "nightly", "--yes"]);
     assert!(place.ok(&["snapshot", "list"]).contains("shop.nightly"));
     assert!(place.ok(&["snapshot", "create", "db", "nightly", "--yes"]).starts_with("no changes"));
-    place.ok(&["snapshot", "restore", "nightly", "db-old", "--yes"]);
+    let (code, said) = place.exit(&["snapshot", "restore", "nightly", "db-old", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("no manifest declares it: add volumes.db-old"), "{said}");
     assert_eq!(place.ok(&["get", "volumes", "-o", "name"]), "shop.db\nshop.db-old\n");
     let (code, said) = place.exit(&["snapshot", "delete", "nightly", "--yes"]);
     assert_eq!(code, 5, "{said}");
@@ -164,6 +166,23 @@ fn gc_shows_removes_and_then_finds_nothing() {
     assert!(!left.exists());
     assert_eq!(place.ok(&["gc", "--yes"]), "nothing is left over\n");
     assert_eq!(place.mounts().len(), 2, "what is owned stays");
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn gc_finds_what_a_killed_snapshot_left_frozen() {
+    let place = up();
+    std::fs::create_dir_all(place.run().join("frozen")).unwrap();
+    let mark = place.run().join("frozen/shop.db");
+    std::fs::write(&mark, "").unwrap();
+
+    let said = place.ok(&["gc", "--dry-run"]);
+
+    assert!(said.contains("frozen file system of volume shop.db"), "{said}");
+    assert!(mark.exists());
+    place.ok(&["gc", "--yes"]);
+    assert!(!mark.exists());
+    assert_eq!(place.ok(&["gc", "--yes"]), "nothing is left over\n");
     place.ok(&["destroy", "shop.toml", "--yes"]);
 }
 

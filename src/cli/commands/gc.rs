@@ -1,4 +1,4 @@
-//! `gc`: shows what crashed runs left (temporary files, loops and mounts of ours that no record owns) and removes it when told to.
+//! `gc`: shows what crashed runs left (frozen volumes, temporary files, loops and mounts of ours that no record owns) and removes it when told to.
 
 use serde::Serialize;
 
@@ -40,7 +40,6 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let host = context.host();
-    gc::thaw_left(&*host, &context.layout)?;
     let (mut removed, mut failed, mut exits) = (Vec::new(), Vec::new(), Vec::new());
     for leftover in &found {
         match gc::remove(&*host, &context.layout, leftover, context.lock_timeout) {

@@ -22,6 +22,12 @@ use super::session::{host_failure, state_error};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Leftover {
+    /// A volume frozen for a copy that was never ended: whoever writes to it hangs. The first, since nothing of it can be
+    /// unmounted before.
+    Frozen {
+        /// Which.
+        volume: VolumeId,
+    },
     /// A temporary file in a pool.
     Temporary {
         /// Where.
@@ -49,6 +55,7 @@ pub enum Leftover {
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Frozen { volume } => write!(f, "frozen file system of volume {volume}"),
             Self::Temporary { path } => write!(f, "temporary file {}", path.display()),
             Self::Loop { index, image, .. } => write!(f, "/dev/loop{index} on {}", image.display()),
             Self::Mount { target, what } => write!(f, "mount of {what} at {}", target.display()),
@@ -60,6 +67,7 @@ impl Leftover {
     /// Why it is one.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Frozen { .. } => "its snapshot or copy was never ended, and writes to it wait until it is thawed",
             Self::Temporary { .. } => "an image or snapshot that was never finished",
             Self::Loop { .. } => "its image says it is csictl's, and no volume is recorded for it",
             Self::Mount { .. } => "it lies in csictl's run directory, and no volume is recorded for it",
@@ -83,7 +91,13 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
             directories.insert(image.pool_path.clone());
         }
     }
-    let mut found = Vec::new();
+    for id in reader.snapshot_ids()? {
+        if let Recorded::Present(record) = reader.snapshot(&id) {
+            directories.extend(record.path.parent().map(PathBuf::from));
+        }
+    }
+    let frozen = frozen(host, layout)?;
+    let mut found: Vec<Leftover> = frozen.into_iter().map(|volume| Leftover::Frozen { volume }).collect();
     let loops = host.loops()?;
     let mounts = host.mount_table()?;
     for directory in &directories {
@@ -195,12 +209,13 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
         Leftover::Temporary { path } | Leftover::Loop { image: path, .. } => {
             path.parent().map(PathBuf::from).into_iter().collect()
         }
-        Leftover::Mount { .. } => Vec::new(),
+        Leftover::Mount { .. } | Leftover::Frozen { .. } => Vec::new(),
     };
     if !find(host, layout, &pools).map_err(fail)?.contains(leftover) {
         return Ok(Done::Already);
     }
     match leftover {
+        Leftover::Frozen { volume } => thaw(host, layout, volume).map(|_| Done::Changed).map_err(fail),
         Leftover::Temporary { path } => {
             // A helper whose csictl was killed may still be writing to it, and keeps the volume's lock until it ends.
             let lock = temporary_of(path).map(|id| lock_of_temporary(layout, path, &id));
@@ -245,6 +260,7 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
 /// What a leftover's errors are about: the volume its name speaks of.
 fn object_of(leftover: &Leftover) -> ObjectRef {
     let id = match leftover {
+        Leftover::Frozen { volume } => Some(volume.clone()),
         Leftover::Temporary { path } => temporary_of(path),
         Leftover::Loop { image, .. } => image.file_stem().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
         Leftover::Mount { target, .. } => target.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
@@ -258,17 +274,26 @@ fn object_of(leftover: &Leftover) -> ObjectRef {
 /// The marks can't be listed, or a file system can't be thawed.
 pub fn thaw_left(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<PathBuf>, HostError> {
     let mut thawed = Vec::new();
-    for name in host.list(&layout.frozen())? {
-        let Some(id) = name.to_str().and_then(|name| name.parse::<VolumeId>().ok()) else { continue };
+    for id in frozen(host, layout)? {
         let Ok(_idle) = host.lock(&layout.volume_lock(&id), LockMode::Exclusive, Duration::ZERO) else { continue };
-        let boot = host.facts()?.boot_id;
-        let run = Reader::new(host, layout).run(&id, &boot);
-        let staged = run.present().and_then(|run| run.staging_path.clone());
-        let path = staged.unwrap_or_else(|| layout.staging_path(&id));
-        if !host.mounts_at(&path)?.is_empty() && host.thaw(&path)? == Done::Changed {
-            thawed.push(path);
-        }
-        host.remove_small(&layout.frozen_mark(&id), false)?;
+        thawed.extend(thaw(host, layout, &id)?);
     }
     Ok(thawed)
+}
+
+/// The volumes that are marked as frozen.
+fn frozen(host: &dyn Observe, layout: &Layout) -> std::result::Result<Vec<VolumeId>, HostError> {
+    let names = host.list(&layout.frozen())?;
+    Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
+/// Thaws one volume, nobody else being at work on it, and answers where if it was frozen.
+fn thaw(host: &dyn Host, layout: &Layout, id: &VolumeId) -> std::result::Result<Option<PathBuf>, HostError> {
+    let boot = host.facts()?.boot_id;
+    let run = Reader::new(host, layout).run(id, &boot);
+    let staged = run.present().and_then(|run| run.staging_path.clone());
+    let path = staged.unwrap_or_else(|| layout.staging_path(id));
+    let thawed = !host.mounts_at(&path)?.is_empty() && host.thaw(&path)? == Done::Changed;
+    host.remove_small(&layout.frozen_mark(id), false)?;
+    Ok(thawed.then_some(path))
 }

@@ -223,10 +223,37 @@ fn a_frozen_stage_is_thawed() {
     Host::make_dir(&world.sim, &layout().frozen(), 0o700).unwrap();
     Host::write_small(&world.sim, &layout().frozen_mark(&spec.id), b"", false).unwrap();
 
+    let frozen = Leftover::Frozen { volume: spec.id.clone() };
+    assert_eq!(gc::find(&world.sim, &layout(), &[]).unwrap(), std::slice::from_ref(&frozen));
+    gc::remove(&world.sim, &layout(), &frozen, Duration::from_millis(20)).unwrap();
+    assert!(!world.sim.is_frozen(layout().staging_path(&spec.id)));
+    assert_eq!(gc::find(&world.sim, &layout(), &[]).unwrap(), Vec::new());
+    world.sim.leave_frozen(layout().staging_path(&spec.id));
+    Host::write_small(&world.sim, &layout().frozen_mark(&spec.id), b"", false).unwrap();
     assert_eq!(gc::thaw_left(&world.sim, &layout()).unwrap(), [layout().staging_path(&spec.id)]);
     assert_eq!(gc::thaw_left(&world.sim, &layout()).unwrap(), Vec::<std::path::PathBuf>::new());
     world.sim.leave_frozen(layout().staging_path(&spec.id));
     world.stage(&spec).unwrap();
 
     assert!(!world.sim.is_frozen(layout().staging_path(&spec.id)));
+}
+
+#[test]
+fn gc_looks_into_pools_that_only_snapshots_remember() {
+    let world = World::new();
+    let spec = image("db", FsType::Ext4);
+    world.create(&spec).unwrap();
+    let snapshot = crate::model::SnapshotSpec {
+        id: "shop.now".parse().unwrap(),
+        owner: spec.owner.clone(),
+        name: "now".into(),
+        volume: spec.id.clone(),
+    };
+    world.driver.snapshot(&snapshot).unwrap();
+    world.driver.run(&delete(&spec)).unwrap();
+    world.sim.plant_image("/pool/.shop.half.img.part", 4096, Content::Blank);
+
+    let found = gc::find(&world.sim, &layout(), &[]).unwrap();
+
+    assert_eq!(found, [Leftover::Temporary { path: "/pool/.shop.half.img.part".into() }]);
 }
