@@ -82,9 +82,17 @@ pub(super) fn connect(graph: &mut Graph, courses: &[Course<'_>], emitted: &AllEm
             graph.edge(*gone, node);
         }
     }
+    let lies_on: HashMap<&Path, u64> = courses
+        .iter()
+        .flat_map(|course| course.mounted.iter().map(|(path, seen)| (*path, seen.mount.parent)))
+        .collect();
+    // Made after it on a directory above it, the one lies on the same mount as the other.
+    let covers = |over: &Path, target: &Path| lies_on.get(over).is_some_and(|on| lies_on.get(target) == Some(on));
     for (&target, &node) in sorted(&unpublish) {
-        if let Some(parent) = above(target).find_map(|path| unpublish.get(path)) {
-            graph.edge(node, *parent);
+        if let Some((over, parent)) = above(target).find_map(|path| Some((path, unpublish.get(path)?))) {
+            // One that somebody mounted over cannot be reached until that is gone.
+            let (first, then) = if covers(over, target) { (*parent, node) } else { (node, *parent) };
+            graph.edge(first, then);
         }
         for over in above(target).filter_map(|path| publish.get(path)) {
             graph.edge(node, *over);

@@ -192,6 +192,32 @@ fn a_snapshot_is_taken_once_and_stays() {
 }
 
 #[test]
+fn a_mount_that_was_covered_goes_after_what_covers_it() {
+    let mut world = World::new().with(image("a")).with(image("b"));
+    world = world.shown("app", "a", "/srv").shown("app", "b", "/srv/b").applied();
+    let upright = shown(&world.destroy(&[]));
+    assert!(upright.contains(&"unpublish volume.a /srv <- s1".to_owned()), "{upright:?}");
+    let on = world.seen("a").published[0].mount.parent;
+    world.seen("b").published[0].mount.parent = on;
+
+    let covered = shown(&world.destroy(&[]));
+
+    assert!(covered.contains(&"unpublish volume.b /srv/b <- s1".to_owned()), "{covered:?}");
+}
+
+#[test]
+fn a_restored_volume_is_said_to_be_in_no_manifest() {
+    let world = World::new().with(image("db")).snapshot("s", "db").applied();
+    let intent = Intent::Restore { snapshot: snap("s"), volume: id("old") };
+
+    let plan = world.plan_for(&intent);
+
+    let (object, note) = &plan.notes[0];
+    assert_eq!(object.to_string(), "volume.old");
+    assert!(note.contains("add volumes.old") && note.contains("releases it"), "{note}");
+}
+
+#[test]
 fn clones_of_clones_have_the_file_system_that_is_copied_though_the_root_is_replaced() {
     let xfs = |spec| VolumeSpec { fs_type_given: false, ..with_fs(spec, FsType::Xfs) };
     let world = World::new().with(image("root")).applied();

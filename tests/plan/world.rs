@@ -417,12 +417,16 @@ impl World {
                 other.target.display()
             );
         }
+        let others = self.observed.volumes.values().flat_map(|seen| &seen.published);
+        let under = others.filter(|other| publish.target.starts_with(&other.target));
+        let below = under.max_by_key(|other| other.target.components().count()).map_or(1, |other| other.mount.id);
         let seen = self.observed.volumes.get_mut(&publish.volume).unwrap();
         let device = match publish.kind {
             PublishKind::Mount => seen.staged.as_ref().expect("staged before published").mount.device,
             PublishKind::Device => seen.loop_device.as_ref().expect("attached before published").block,
         };
         let mut mount = mount(fresh, device, &publish.target);
+        mount.parent = below;
         if publish.read_only {
             mount.options[0] = "ro".to_owned();
         }

@@ -491,6 +491,60 @@ fn a_lost_state_directory_is_made_anew_from_the_images() {
 }
 
 #[test]
+fn a_block_volume_comes_down_though_its_record_is_damaged() {
+    let machine = Machine::new();
+    let device = VolumeSpec { volume_mode: VolumeMode::Block, fs: None, ..machine.device("disk", FsType::Ext4) };
+    for spec in [machine.raw("raw"), device] {
+        machine.run(&machine.up(&spec));
+        fs::write(machine.layout.volume_record(&spec.id), "garbage").unwrap();
+        let other = machine.again();
+
+        for action in machine.down(&spec) {
+            other.run(&action).unwrap();
+        }
+
+        assert_eq!(machine.place.mounts(), Vec::<PathBuf>::new(), "{}", spec.id);
+        assert_eq!(machine.pool_loops(), 0, "{}", spec.id);
+    }
+}
+
+#[test]
+fn a_publish_that_was_covered_is_never_said_to_be_gone() {
+    let machine = Machine::new();
+    let spec = VolumeSpec { access_mode: AccessMode::SingleNodeMultiWriter, ..machine.image("db", FsType::Ext4) };
+    machine.run(&machine.up(&spec));
+    let over = machine.publish(&spec);
+    machine.one(&machine.down(&spec)[0]);
+    let deep = PublishSpec { target: over.target.join("deep"), ..over.clone() };
+    let unpublish = |publish: &PublishSpec| {
+        Action::Unpublish(UnpublishRequest {
+            id: spec.id.clone(),
+            pod: None,
+            target: publish.target.clone(),
+            trusted_root: publish.trusted_root.clone(),
+            kind: publish.kind,
+            remove_target: false,
+        })
+    };
+    for inside in [false, true] {
+        machine.one(&Action::Publish(deep.clone()));
+        machine.one(&Action::Publish(over.clone()));
+        if inside {
+            fs::create_dir(over.target.join("deep")).unwrap();
+        }
+
+        let error = machine.driver.run(&unpublish(&deep)).unwrap_err();
+
+        let text = format!("{error}");
+        assert!(text.contains(&format!("{} was mounted over it", over.target.display())), "{text}");
+        machine.one(&unpublish(&over));
+        machine.one(&unpublish(&deep));
+        assert_eq!(machine.place.mounts(), [machine.staging_path(&spec)]);
+    }
+    machine.run(&machine.down(&spec));
+}
+
+#[test]
 fn a_busy_publish_names_its_holder() {
     let machine = Machine::new();
     let spec = machine.image("db", FsType::Ext4);

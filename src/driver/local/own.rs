@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::driver::Result;
+use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{FileKind, Observe, Unmount};
 use crate::model::record::VolumeRecord;
-use crate::model::{Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount};
+use crate::model::{Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind};
 
 use super::guard;
 use super::session::Session;
@@ -168,7 +168,7 @@ impl Own {
             Behind::Nothing => false,
             Behind::Unknown => {
                 let makes = FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type);
-                recorded() && (makes || path.starts_with(s.layout().staging()))
+                recorded() && (makes || path.starts_with(s.layout().staging()) || is_recorded_node(s, path))
             }
         }
     }
@@ -181,10 +181,15 @@ impl Own {
             let Some(top) = stack.top() else {
                 if let (Some(foreign), false) = (&stack.foreign, stack.ours.is_empty()) {
                     return Err(s.refuse(
-                        crate::driver::Refusal::Foreign,
+                        Refusal::Foreign,
                         format!("{} is mounted over it at {}", describe(foreign), path.display()),
                         "take that mount away by hand first; csictl leaves alone what it did not make",
                     ));
+                }
+                let published = s.run.present().is_some_and(|run| run.publishes.contains_key(path));
+                if published && stack.foreign.is_none() && done == Done::Already {
+                    // A path leads only to what is on top, so that a mount which was covered looks like none.
+                    covering(s, path)?.map_or(Ok(()), |cover| Err(covered(s, path, &cover)))?;
                 }
                 return Ok((done, stack.foreign));
             };
@@ -194,15 +199,43 @@ impl Own {
                 expect: top.device,
                 root: Some(top.root.clone()),
             };
-            s.host().unmount(&request).map_err(|error| s.busy(error, top.device, Some(path)))?;
-            done = Done::Changed;
+            let answer = s.host().unmount(&request);
+            if !matches!(answer, Ok(Done::Changed))
+                && let Some(cover) = covering(s, path)?
+            {
+                return Err(covered(s, path, &cover));
+            }
+            if answer.map_err(|error| s.busy(error, top.device, Some(path)))? == Done::Changed {
+                done = Done::Changed;
+            }
         }
         Err(s.refuse(
-            crate::driver::Refusal::Busy,
+            Refusal::Busy,
             format!("{MOST_STACKED} mounts were taken away at {} and there are more", path.display()),
             "find out who keeps mounting there",
         ))
     }
+}
+
+/// The mount that was made over the one at `path`, on a directory above it, so that nobody can reach it any more.
+fn covering(s: &Session<'_>, path: &Path) -> Result<Option<Mount>> {
+    let table = s.host().mount_table().map_err(|error| s.fail(error))?;
+    let Some(mount) = table.at(path).last() else { return Ok(None) };
+    Ok(path.ancestors().skip(1).find_map(|above| table.at(above).find(|over| over.parent == mount.parent)).cloned())
+}
+
+fn covered(s: &Session<'_>, path: &Path, cover: &Mount) -> DriverError {
+    let over = cover.target.display();
+    let message = format!("what is mounted at {} cannot be reached: {over} was mounted over it", path.display());
+    s.refuse(Refusal::Busy, message, format!("take away what is mounted at {over} first, then this"))
+}
+
+/// Whether this boot's record says that a device node is shown at `path`, and one is.
+fn is_recorded_node(s: &Session<'_>, path: &Path) -> bool {
+    let publish = s.run.present().and_then(|run| run.publishes.get(path));
+    let facts = || s.host().stat(path).ok().flatten();
+    publish.is_some_and(|publish| publish.kind == PublishKind::Device)
+        && facts().is_some_and(|facts| facts.kind == FileKind::Block)
 }
 
 /// A mount in words.

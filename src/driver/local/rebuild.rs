@@ -2,7 +2,9 @@
 //! until its manifest is applied again; the damaged one is set aside, not removed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::driver::Result;
 use crate::model::observed::ObservedImage;
@@ -28,6 +30,7 @@ pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> 
     let mut pools: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
     pools.extend(salvage_pool_path(&bytes));
     pools.push(s.layout().default_pool());
+    pools.extend(attached_pool(s));
     for pool in pools {
         let image = s.host().image(&pool.join(format!("{}.img", s.id))).map_err(|error| s.fail(error))?;
         let Some(record) = image.and_then(|image| from_image(s.layout(), &s.id, pool, &image)) else { continue };
@@ -36,6 +39,15 @@ pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> 
         return Ok(true);
     }
     Ok(false)
+}
+
+/// The directory of the file behind the loop device that this boot's record names. A path of the kernel's is only a place to look:
+/// whose the image is, it says itself.
+fn attached_pool(s: &Session<'_>) -> Option<PathBuf> {
+    let told = format!("/sys/block/loop{}/loop/backing_file", s.hint()?);
+    let bytes = s.host().read_small(Path::new(&told)).ok().flatten()?;
+    let path = Path::new(OsStr::from_bytes(bytes.trim_ascii_end()));
+    path.is_absolute().then(|| path.parent().map(Path::to_owned)).flatten()
 }
 
 /// What an image's own word amounts to as a record; `None` when it is not that volume's.
