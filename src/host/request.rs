@@ -78,10 +78,10 @@ pub struct PoolFacts {
     pub reflink: bool,
 }
 
-/// A process that keeps a mount or device busy.
+/// Who keeps a mount or device busy: a process, or mounts that lie on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its id.
+    /// The process's id; [`Holder::NO_PROCESS`] for mounts that no process stands for.
     pub pid: u32,
     /// Its command.
     pub command: String,
@@ -89,6 +89,11 @@ pub struct Holder {
     pub mount_namespace: u64,
     /// What it holds: `cwd`, `root`, `exe`, `mmap`, `fd 7`, `mount /path`.
     pub what: Vec<String>,
+}
+
+impl Holder {
+    /// The id where mounts below a target keep it, and no process does.
+    pub const NO_PROCESS: u32 = 0;
 }
 
 /// A helper program.

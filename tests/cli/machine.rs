@@ -200,3 +200,65 @@ fn records_move_with_export_and_import() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("csictl::state::bad-document"), "{said}");
 }
+
+#[test]
+fn only_who_came_in_through_a_bind_keeps_it_busy() {
+    let place = Place::new();
+    let text = r#"
+version = 1
+project = "shop"
+[volumes.raw]
+volume_mode = "block"
+capacity = "8MiB"
+[volumes.files]
+directory = { path = "./files", create = true }
+[pods.app]
+root = "./root"
+[[pods.app.devices]]
+volume = "raw"
+path = "/dev/raw"
+[[pods.app.mounts]]
+volume = "files"
+path = "/files"
+"#;
+    place.write("shop.toml", text);
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    // The device file system and the folder's own are used by every process there is; none of them keeps these mounts.
+    assert_eq!(place.ok(&["who", "root/files"]), "nobody keeps root/files busy\n");
+    assert!(place.ok(&["who", "raw"]).starts_with("no process keeps raw busy; it is mounted at "));
+
+    let held = [
+        ("raw", std::fs::File::open(place.join("root/dev/raw")).unwrap()),
+        ("root/files", std::fs::File::create(place.join("root/files/open")).unwrap()),
+    ];
+    let pid = std::process::id().to_string();
+    for (target, _) in &held {
+        let said = place.ok(&["who", target]);
+        let pids: Vec<_> = said.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(pids, [pid.as_str()], "{target}: {said}");
+    }
+    let (code, said) = place.exit(&["destroy", "shop.toml", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    let named = format!("(pid {pid},");
+    assert!(said.contains(&named), "{said}");
+    assert_eq!(said.matches("(pid ").count(), said.matches(&named).count(), "no other process is named: {said}");
+    drop(held);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn a_mount_on_a_publish_is_named_and_no_process_is_blamed() {
+    let place = up();
+    let on_it = place.join("root/srv/db/on-it");
+    std::fs::create_dir(&on_it).unwrap();
+    nix::mount::mount(Some("none"), &on_it, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+    let (code, said) = place.exit(&["destroy", "shop.toml", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    let mount = format!("mount {}", on_it.display());
+    for part in ["what is mounted on it", &mount, "unmount them and try again"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(!said.contains("(pid"), "{said}");
+    nix::mount::umount(&on_it).unwrap();
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}

@@ -9,8 +9,9 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::names;
 use crate::cli::problem::{Failure, Problem, Result};
-use crate::cli::render::{self, table::table};
+use crate::cli::render::{self, table::NONE, table::table};
 use crate::host::{Holder, Observe};
+use crate::model::observed::ObservedBacking;
 use crate::model::{BlockId, Observed};
 
 #[derive(Serialize)]
@@ -18,13 +19,15 @@ struct Document {
     schema: &'static str,
     target: String,
     device: String,
+    mounts: Vec<PathBuf>,
     holders: Vec<Item>,
 }
 
 #[derive(Serialize)]
 struct Item {
-    pid: u32,
-    command: String,
+    /// Null, like the command, for mounts that no process stands for.
+    pid: Option<u32>,
+    command: Option<String>,
     mount_namespace: u64,
     what: Vec<String>,
 }
@@ -37,25 +40,43 @@ pub fn run(context: &Context, args: &WhoArgs) -> Result<Exit> {
     for mount in &asked.mounts {
         merge(&mut holders, observer.holders(asked.device, Some(mount))?);
     }
-    if asked.mounts.is_empty() {
-        holders = observer.holders(asked.device, None)?;
+    if asked.is_device {
+        merge(&mut holders, observer.holders(asked.device, None)?);
     }
     let own = observer.facts()?.mount_namespace;
     if context.json() {
-        let item =
-            |h: Holder| Item { pid: h.pid, command: h.command, mount_namespace: h.mount_namespace, what: h.what };
+        let item = |h: Holder| {
+            let process = h.pid != Holder::NO_PROCESS;
+            Item {
+                pid: process.then_some(h.pid),
+                command: process.then_some(h.command),
+                mount_namespace: h.mount_namespace,
+                what: h.what,
+            }
+        };
         context.printer.out_raw(&render::json(&Document {
             schema: "csictl.who/1",
             target: args.target.clone(),
             device: asked.device.to_string(),
+            mounts: asked.mounts,
             holders: holders.into_iter().map(item).collect(),
         }));
     } else if holders.is_empty() {
-        context.printer.out(format!("nobody keeps {} busy", args.target));
+        let mounts: Vec<_> = asked.mounts.iter().map(|mount| mount.display().to_string()).collect();
+        context.printer.out(match mounts.as_slice() {
+            [_, ..] if asked.is_device => {
+                format!("no process keeps {} busy; it is mounted at {}", args.target, mounts.join(", "))
+            }
+            _ => format!("nobody keeps {} busy", args.target),
+        });
     } else {
         let rows = holders.into_iter().map(|h| {
             let namespace = if h.mount_namespace == own { "this".to_owned() } else { h.mount_namespace.to_string() };
-            vec![h.pid.to_string(), h.command, namespace, h.what.join(", ")]
+            let (pid, command) = match h.pid {
+                Holder::NO_PROCESS => (NONE.to_owned(), NONE.to_owned()),
+                pid => (pid.to_string(), h.command),
+            };
+            vec![pid, command, namespace, h.what.join(", ")]
         });
         context.printer.out(table(&["PID", "COMMAND", "MOUNT-NS", "HOLDS"], rows));
     }
@@ -66,6 +87,8 @@ pub fn run(context: &Context, args: &WhoArgs) -> Result<Exit> {
 struct Asked {
     device: BlockId,
     mounts: Vec<PathBuf>,
+    /// Whether the device is asked about, and not only one mount: then descriptors of the device itself count as well.
+    is_device: bool,
 }
 
 /// A process is listed once, with all it holds.
@@ -97,11 +120,12 @@ fn of_path(observer: &dyn Observe, path: &Path) -> Result<Asked> {
     let path = path.canonicalize().map_err(|error| missing(&error))?;
     let table = observer.mount_table()?;
     if let Some(device) = observer.stat(&path)?.and_then(|facts| facts.device) {
-        return Ok(Asked { device, mounts: table.of_device(device).map(|mount| mount.target.clone()).collect() });
+        let mounts = table.of_device(device).map(|mount| mount.target.clone()).collect();
+        return Ok(Asked { device, mounts, is_device: true });
     }
     let mount = table.containing(&path).ok_or_else(|| missing(&std::io::ErrorKind::NotFound.into()))?;
     let mounts = if mount.target == path { vec![path] } else { vec![mount.target.clone()] };
-    Ok(Asked { device: mount.device, mounts })
+    Ok(Asked { device: mount.device, mounts, is_device: false })
 }
 
 fn of_volume(observed: &Observed, name: &str) -> Result<Asked> {
@@ -110,12 +134,17 @@ fn of_volume(observed: &Observed, name: &str) -> Result<Asked> {
     let published = seen.into_iter().flat_map(|seen| &seen.published).map(|publish| &publish.mount);
     let mounts: Vec<_> =
         seen.and_then(|seen| seen.staged.as_ref()).map(|stage| &stage.mount).into_iter().chain(published).collect();
-    let device = mounts
-        .first()
-        .map(|mount| mount.device)
-        .or_else(|| seen.and_then(|seen| seen.loop_device.as_ref()).map(|device| device.block));
+    let block = seen.and_then(|seen| match &seen.backing {
+        ObservedBacking::Device(device) => Some(device.block),
+        _ => seen.loop_device.as_ref().map(|device| device.block),
+    });
+    // A raw block volume is published by a bind of its node: that mount is the device file system's, not the volume's.
+    let device = block.or_else(|| mounts.first().map(|mount| mount.device));
     match device {
-        Some(device) => Ok(Asked { device, mounts: mounts.iter().map(|mount| mount.target.clone()).collect() }),
+        Some(device) => {
+            let targets = mounts.iter().map(|mount| mount.target.clone()).collect();
+            Ok(Asked { device, mounts: targets, is_device: block.is_some() })
+        }
         None => Err(Failure::new(
             Exit::Failed,
             Problem::new(

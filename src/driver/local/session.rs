@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{ErrorKind, Host, HostError, LockMode};
+use crate::host::{ErrorKind, Holder, Host, HostError, LockMode};
 use crate::model::observed::HostFacts;
 use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId};
@@ -254,21 +254,32 @@ impl<'a> Session<'a> {
             return self.fail(error);
         }
         let holders = self.host().holders(device, target).unwrap_or_default();
-        let who: Vec<String> = holders
-            .iter()
-            .map(|holder| {
-                let what = holder.what.join(", ");
-                format!("{} (pid {}, mount namespace {}): {what}", holder.command, holder.pid, holder.mount_namespace)
-            })
-            .collect();
+        let mut who: Vec<String> = holders.iter().take(HOLDERS_NAMED).map(held_by).collect();
+        if holders.len() > who.len() {
+            who.push(format!("and {} more", holders.len() - who.len()));
+        }
         let who = if who.is_empty() { "no process of this machine was found".to_owned() } else { who.join("; ") };
+        let processes = holders.iter().any(|holder| holder.pid != Holder::NO_PROCESS);
+        let next = if processes || holders.is_empty() { "end them" } else { "unmount them" };
         let place = target.map_or_else(|| error.object.display().to_string(), |target| target.display().to_string());
         self.refuse(
             Refusal::Busy,
             format!("{place} is in use; held by {who}"),
-            format!("end them and try again; csictl who {place} shows them"),
+            format!("{next} and try again; csictl who {place} shows them"),
         )
     }
+}
+
+/// The most holders one error names; `who` names all.
+const HOLDERS_NAMED: usize = 5;
+
+/// A holder as an error names it.
+fn held_by(holder: &Holder) -> String {
+    let what = holder.what.join(", ");
+    if holder.pid == Holder::NO_PROCESS {
+        return format!("what is mounted on it: {what}");
+    }
+    format!("{} (pid {}, mount namespace {}): {what}", holder.command, holder.pid, holder.mount_namespace)
 }
 
 /// A host's failure, as the refusal it amounts to where it is one.

@@ -1,33 +1,62 @@
 //! Who keeps a mount or a device busy: processes of every mount namespace, found by device number and not by path, because in
-//! another namespace or root the path is another one.
+//! another namespace or root the path is another one; of a bind that shows a part of a file system, by the id of its mount.
 
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
 use super::{lookup, sys};
 use crate::host::{Holder, Result};
 use crate::model::BlockId;
 
+/// How a held file is known to count.
+enum Held {
+    /// By the device of its file system; with `nodes`, also descriptors of the device itself, which keep a loop but no mount.
+    Device { devices: HashSet<BlockId>, nodes: bool },
+    /// By the mount it was opened through: a bind of a directory or of a device node lies on a file system that the whole machine
+    /// uses, and only those who came in through the bind keep it.
+    Mount { id: u64, devices: HashSet<BlockId> },
+}
+
+impl Held {
+    fn devices(&self) -> &HashSet<BlockId> {
+        match self {
+            Self::Device { devices, .. } | Self::Mount { devices, .. } => devices,
+        }
+    }
+
+    /// Whether the file behind one of the kernel's links in /proc counts.
+    fn has(&self, link: &Path) -> bool {
+        match self {
+            // Follows the kernel's own link to the very inode, which stat answers without touching the file.
+            Self::Device { devices, nodes } => fs::metadata(link).is_ok_and(|metadata| {
+                devices.contains(&split(metadata.dev()))
+                    || (*nodes && metadata.file_type().is_block_device() && devices.contains(&split(metadata.rdev())))
+            }),
+            Self::Mount { id, .. } => mount_id(link, AtFlags::empty()) == Some(*id),
+        }
+    }
+}
+
 /// Holders of the file system on `device`, or of the block device itself.
 pub fn holders(device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
-    let mut devices = HashSet::from([device]);
-    // btrfs shows another device number in stat than in the mount table.
-    if let Some(metadata) = target.and_then(|target| fs::symlink_metadata(target).ok()) {
-        devices.insert(split(metadata.dev()));
-    }
+    let held = held(device, target);
     let own = facts_namespace("self");
     let mut seen = HashSet::from([own]);
     let mut found = Vec::new();
     for pid in processes() {
         let folder = PathBuf::from(format!("/proc/{pid}"));
         let Some(mount_namespace) = facts_namespace(&pid.to_string()) else { continue };
-        let mut what = open_files(&folder, &devices, target.is_none());
-        what.extend(mapped(&folder, &devices));
+        let mut what = open_files(&folder, &held);
+        what.extend(mapped(&folder, &held));
         // One process stands for its namespace; a mount there keeps the device, not this mount.
-        if seen.insert(Some(mount_namespace)) {
-            what.extend(mounts(&folder, &devices));
+        if let Held::Device { devices, .. } = &held
+            && seen.insert(Some(mount_namespace))
+        {
+            what.extend(mounts(&folder, devices));
         }
         if !what.is_empty() {
             let command = fs::read_to_string(folder.join("comm")).unwrap_or_default().trim_end().to_owned();
@@ -40,10 +69,32 @@ pub fn holders(device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
     Ok(found)
 }
 
+fn held(device: BlockId, target: Option<&Path>) -> Held {
+    let mut devices = HashSet::from([device]);
+    let Some(target) = target else { return Held::Device { devices, nodes: true } };
+    // btrfs shows another device number in stat than in the mount table.
+    if let Ok(metadata) = fs::symlink_metadata(target) {
+        devices.insert(split(metadata.dev()));
+    }
+    let whole = lookup::stack_at(target).is_ok_and(|stack| stack.last().is_none_or(|top| top.root == Path::new("/")));
+    match mount_id(target, AtFlags::SYMLINK_NOFOLLOW) {
+        Some(id) if !whole => Held::Mount { id, devices },
+        _ => Held::Device { devices, nodes: false },
+    }
+}
+
+/// The id of the mount a path lies on, the same in every namespace.
+fn mount_id(path: &Path, flags: AtFlags) -> Option<u64> {
+    statx(CWD, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).ok().map(|facts| facts.stx_mnt_id)
+}
+
 /// A holder in a few words: `postgres (pid 812: cwd, fd 7)`.
 pub fn describe(holder: &Holder) -> String {
     let shown: Vec<&str> = holder.what.iter().take(3).map(String::as_str).collect();
     let more = if holder.what.len() > 3 { ", …" } else { "" };
+    if holder.pid == Holder::NO_PROCESS {
+        return format!("{}{more}", shown.join(", "));
+    }
     format!("{} (pid {}: {}{more})", holder.command, holder.pid, shown.join(", "))
 }
 
@@ -71,21 +122,13 @@ pub fn namespace_lives(namespace: u64) -> bool {
         || processes().into_iter().any(|pid| facts_namespace(&pid.to_string()) == Some(namespace))
 }
 
-/// `cwd`, `root`, `exe` and descriptors on one of the devices; with `nodes`, also descriptors of the device itself, which keep
-/// a loop but no mount.
-fn open_files(folder: &Path, devices: &HashSet<BlockId>, nodes: bool) -> Vec<String> {
-    let on_device = |path: &Path| {
-        // Follows the kernel's own link to the very inode, which stat answers without touching the file.
-        fs::metadata(path).is_ok_and(|metadata| {
-            devices.contains(&split(metadata.dev()))
-                || (nodes && metadata.file_type().is_block_device() && devices.contains(&split(metadata.rdev())))
-        })
-    };
+/// `cwd`, `root`, `exe` and descriptors that count.
+fn open_files(folder: &Path, held: &Held) -> Vec<String> {
     let mut what: Vec<String> =
-        ["cwd", "root", "exe"].into_iter().filter(|name| on_device(&folder.join(name))).map(str::to_owned).collect();
+        ["cwd", "root", "exe"].into_iter().filter(|name| held.has(&folder.join(name))).map(str::to_owned).collect();
     let descriptors = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
     let mut numbers: Vec<u32> = descriptors
-        .filter(|entry| on_device(&entry.path()))
+        .filter(|entry| held.has(&entry.path()))
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     numbers.sort_unstable();
@@ -93,16 +136,19 @@ fn open_files(folder: &Path, devices: &HashSet<BlockId>, nodes: bool) -> Vec<Str
     what
 }
 
-/// `mmap` where a file of one of the devices is mapped.
-fn mapped(folder: &Path, devices: &HashSet<BlockId>) -> Option<String> {
+/// `mmap` where a file that counts is mapped.
+fn mapped(folder: &Path, held: &Held) -> Option<String> {
     let maps = fs::read_to_string(folder.join("maps")).ok()?;
     let is_ours = |line: &str| {
         let (major, minor) = line.split_whitespace().nth(3)?.split_once(':')?;
         let number = |text| u32::from_str_radix(text, 16).ok();
-        Some(devices.contains(&BlockId { major: number(major)?, minor: number(minor)? }))
+        Some(held.devices().contains(&BlockId { major: number(major)?, minor: number(minor)? }))
     };
     // 00:00 is memory without a file.
-    maps.lines().any(|line| is_ours(line) == Some(true)).then(|| "mmap".to_owned())
+    let on_device = maps.lines().any(|line| is_ours(line) == Some(true));
+    let through =
+        || fs::read_dir(folder.join("map_files")).into_iter().flatten().flatten().any(|e| held.has(&e.path()));
+    (on_device && (matches!(held, Held::Device { .. }) || through())).then(|| "mmap".to_owned())
 }
 
 /// Mounts of the devices in another namespace.
@@ -118,6 +164,6 @@ fn nested(target: &Path, mount_namespace: u64) -> Result<Option<Holder>> {
     let table = lookup::table()?;
     let below = table.iter().filter(|mount| mount.target != target && mount.target.starts_with(target));
     let what: Vec<String> = below.map(|mount| format!("mount {}", mount.target.display())).collect();
-    let pid = std::process::id();
-    Ok((!what.is_empty()).then(|| Holder { pid, command: "kernel".to_owned(), mount_namespace, what }))
+    let (pid, command) = (Holder::NO_PROCESS, String::new());
+    Ok((!what.is_empty()).then_some(Holder { pid, command, mount_namespace, what }))
 }
