@@ -100,6 +100,9 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     let summary = exec::execute(&approved, &driver, &options, &*listener, &stop);
     drop(listener);
     report(context, job, approved.steps(), &summary);
+    for (object, cause) in &unknown {
+        context.printer.note(format!("{object}: left as it is, since its state could not be read: {cause}"));
+    }
     let exit = Exit::of_summary(&summary, signal(&stop));
     Ok(if exit == Exit::Done && !unknown.is_empty() { Exit::Partial } else { exit })
 }
@@ -141,8 +144,7 @@ fn text(job: &Job<'_>, plan: &Plan) -> String {
 
 fn nothing_to_do(context: &Context, job: &Job<'_>, plan: &Plan) -> Result<Exit> {
     if !plan.unknown.is_empty() {
-        let exit = if job.looked.observed.host.privileged { Exit::Failed } else { Exit::Privilege };
-        return Err(unknown(plan, exit));
+        return Err(unknown(plan, unread(job.looked)));
     }
     if context.json() {
         context.printer.out_raw(&outcome::json(&[], &Summary::default()));
@@ -163,12 +165,19 @@ fn notes(context: &Context, plan: &Plan) {
     }
 }
 
+/// The exit code where something could not be read: for want of a right, or because of what is there.
+pub const fn unread(looked: &Looked) -> Exit {
+    if looked.observed.host.privileged { Exit::Failed } else { Exit::Privilege }
+}
+
 /// What could not be read, as a failure.
 pub fn unknown(plan: &Plan, exit: Exit) -> Failure {
+    let help = match exit {
+        Exit::Privilege => "run as root",
+        _ => "mend or move away what is named there, and try again",
+    };
     let problem = |(object, cause): &(ObjectRef, String)| {
-        Problem::new("cli::unknown-state", format!("{object}: its state could not be read"))
-            .cause(cause)
-            .help("run as root")
+        Problem::new("cli::unknown-state", format!("{object}: its state could not be read")).cause(cause).help(help)
     };
     Failure::Problems(exit, plan.unknown.iter().map(problem).collect())
 }

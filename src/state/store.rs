@@ -81,6 +81,10 @@ impl<'a> Reader<'a> {
         match self.host.read_small(path) {
             Ok(None) => Recorded::Absent,
             Ok(Some(bytes)) => decode(&bytes, id),
+            // A link, a directory or a pipe in its place is no more a record than broken bytes are.
+            Err(error) if matches!(error.kind, ErrorKind::Invalid | ErrorKind::UnsafePath) => {
+                Recorded::Corrupt { cause: error.cause }
+            }
             Err(error) => Recorded::Unknown { cause: error.to_string() },
         }
     }

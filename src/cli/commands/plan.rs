@@ -4,7 +4,7 @@ use crate::cli::args::{Output, PlanArgs};
 use crate::cli::commands::destroy;
 use crate::cli::context::{Context, shell_word};
 use crate::cli::exit::Exit;
-use crate::cli::perform::{refused, unknown};
+use crate::cli::perform::{self, refused, unknown};
 use crate::cli::planfile::PlanFile;
 use crate::cli::problem::{Failure, Result};
 use crate::cli::render::plan::PlanView;
@@ -46,11 +46,12 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
             .printer
             .note(format!("wrote the plan: to do it, type\n  {}", context.command(&format!("apply {name}"))));
     }
-    verdict(context, args, &plan)
+    let unread = perform::unread(&looked);
+    verdict(context, args, &plan, unread)
 }
 
-/// The exit code, with what has to be said about it on stderr.
-fn verdict(context: &Context, args: &PlanArgs, plan: &Plan) -> Result<Exit> {
+/// The exit code, with what has to be said about it on stderr; `unread` where something could not be read.
+fn verdict(context: &Context, args: &PlanArgs, plan: &Plan, unread: Exit) -> Result<Exit> {
     if !plan.refused.is_empty() {
         // The text has them; a document or graph on stdout stays one, so there they go to stderr.
         let failure = refused(plan);
@@ -63,11 +64,11 @@ fn verdict(context: &Context, args: &PlanArgs, plan: &Plan) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if !plan.unknown.is_empty() {
-        let report = render::diagnostics::text(&unknown(plan, Exit::Privilege));
+        let report = render::diagnostics::text(&unknown(plan, unread));
         if let Some(report) = report.filter(|_| context.output != Output::Text) {
             context.printer.err(report.trim_end());
         }
-        return Ok(Exit::Privilege);
+        return Ok(unread);
     }
     Ok(match plan.steps.iter().map(|step| step.risk).max() {
         None => Exit::Done,

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::driver::Result;
+use crate::host::ErrorKind;
 use crate::model::observed::ObservedImage;
 use crate::model::record::{FormatMark, ImageIdentity, Recorded, VolumeRecord};
 use crate::model::{
@@ -26,7 +27,12 @@ pub(super) fn rebuild(s: &mut Session<'_>) -> Result<bool> {
 /// The same, looking also where the spec at hand puts the image.
 pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> Result<bool> {
     let path = s.layout().volume_record(&s.id);
-    let bytes = s.host().read_small(&path).map_err(|error| s.fail(error))?.unwrap_or_default();
+    let bytes = match s.host().read_small(&path) {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        // No file at all: nothing in it says where the image is.
+        Err(error) if matches!(error.kind, ErrorKind::Invalid | ErrorKind::UnsafePath) => Vec::new(),
+        Err(error) => return Err(s.fail(error)),
+    };
     let mut pools: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
     pools.extend(salvage_pool_path(&bytes));
     pools.push(s.layout().default_pool());
