@@ -11,4 +11,5 @@ mod mounts;
 mod probe;
 mod records;
 mod rig;
+mod state;
 mod verbs;

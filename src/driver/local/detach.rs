@@ -2,7 +2,7 @@
 
 use crate::driver::Result;
 use crate::model::action::Outcome;
-use crate::model::record::Recorded;
+use crate::model::record::RunRecord;
 use crate::model::{Done, VolumeId};
 
 use super::own::Own;
@@ -26,10 +26,7 @@ pub(super) fn detach(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
         }
     }
     driver.let_go(id);
-    if let Recorded::Present(run) = &s.run {
-        let mut run = run.clone();
-        run.loop_index = None;
-        s.put_run(run)?;
-    }
-    Ok(done.into())
+    let run = s.run.present().map(|run| RunRecord { loop_index: None, ..run.clone() });
+    let notes = s.put_less(None, run)?;
+    Ok(Outcome { done, notes })
 }

@@ -244,6 +244,27 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Writes down what was taken down, if there is a place to write: a full or read-only state directory keeps nobody from taking down.
+    /// The old record, still whole, then tells of more than there is, which the next run finds out by looking. Answers what the user
+    /// should know.
+    pub fn put_less(&mut self, record: Option<VolumeRecord>, run: Option<RunRecord>) -> Result<Vec<String>> {
+        let written = [
+            // Not flushed: at worst a path that is gone is believed to be csictl's.
+            record.map_or(Ok(()), |record| self.put_record(record, false)),
+            run.map_or(Ok(()), |run| self.put_run(run)),
+        ];
+        let mut notes = Vec::new();
+        for error in written.into_iter().filter_map(Result::err) {
+            let cause = match error {
+                DriverError::Refused { refusal: Refusal::NoSpace, message, .. } => message,
+                DriverError::Host { error, .. } if error.kind == ErrorKind::ReadOnly => error.to_string(),
+                error => return Err(error),
+            };
+            notes.push(format!("taken down, but that is not written down: {cause}"));
+        }
+        Ok(notes)
+    }
+
     pub fn hint(&self) -> Option<u32> {
         self.run.present().and_then(|run| run.loop_index)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::driver::Result;
 use crate::host::ErrorKind;
 use crate::model::action::{Outcome, UnpublishRequest};
-use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::record::VolumeRecord;
 use crate::model::{Done, PublishKind};
 
 use super::LocalDriver;
@@ -27,23 +27,23 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
             done = Done::Changed;
         }
     }
-    if let Some(mut record) = record {
+    let kept = if let Some(mut record) = record {
         if foreign.is_none() && forget_targets(&s, &mut record, Some(request))? == Done::Changed {
             done = Done::Changed;
         }
-        // Not flushed: at worst a path that is gone is believed to be csictl's.
-        s.put_record(record, false)?;
-    } else if removed {
-        remove_orphaned_parents(&s, request)?;
-    }
-    if let Recorded::Present(run) = &s.run {
-        let mut run = run.clone();
-        if run.publishes.remove(&request.target).is_some() {
-            s.put_run(run)?;
-            done = Done::Changed;
+        Some(record)
+    } else {
+        if removed {
+            remove_orphaned_parents(&s, request)?;
         }
+        None
+    };
+    let mut run = s.run.present().cloned();
+    if run.as_mut().is_some_and(|run| run.publishes.remove(&request.target).is_some()) {
+        done = Done::Changed;
     }
-    Ok(done.into())
+    let notes = s.put_less(kept, run)?;
+    Ok(Outcome { done, notes })
 }
 
 /// Removes one empty path; answers whether it was there. One that csictl made and somebody filled since is left.

@@ -4,7 +4,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::ErrorKind;
 use crate::model::Done;
 use crate::model::action::{Outcome, UnstageRequest};
-use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::record::VolumeRecord;
 
 use super::LocalDriver;
 use super::own::{self, Own};
@@ -36,8 +36,8 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
             Err(error) => return Err(s.fail(error)),
         }
     }
-    if let Recorded::Present(run) = &s.run {
-        let mut run = run.clone();
+    let mut run = s.run.present().cloned();
+    if let Some(run) = &mut run {
         if run.staging_path.take().is_some() {
             done = Done::Changed;
         }
@@ -47,16 +47,17 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         if record.as_ref().is_none_or(|record| !record.spec.is_raw()) {
             run.loop_index = None;
         }
-        s.put_run(run)?;
     }
+    let mut less = None;
     if let Some(mut record) = record
         && !record.made_targets.is_empty()
         && forget_targets(&s, &mut record, None)? == Done::Changed
     {
         done = Done::Changed;
-        s.put_record(record, false)?;
+        less = Some(record);
     }
-    Ok(done.into())
+    let notes = s.put_less(less, run)?;
+    Ok(Outcome { done, notes })
 }
 
 /// Refuses while any target still shows it.

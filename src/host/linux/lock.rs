@@ -50,7 +50,13 @@ pub fn lock(path: &Path, mode: LockMode, timeout: Duration) -> Result<Lock> {
 
 fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(CWD, path, flags, Mode::from_raw_mode(MODE)).map_err(refused(ACT, path))
+    let answer = match openat(CWD, path, flags, Mode::from_raw_mode(MODE)) {
+        // flock(2) asks for no right to write: with the state directory read-only, everybody can still take down.
+        Err(Errno::ROFS) => openat(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|_| Errno::ROFS),
+        answer => answer,
+    };
+    answer.map_err(refused(ACT, path))
 }
 
 fn is_at(file: &OwnedFd, path: &Path) -> bool {

@@ -156,3 +156,24 @@ fn others_can_write_into_the_state_directory_nothing_is_done() {
     assert!(message.contains("/var/lib/csictl has mode 0777"), "{message}");
     assert!(world.sim.stat("/pool/shop.db.img".as_ref()).unwrap().is_none());
 }
+
+/// Taking down needs no room: what could not be written down is told, and found out by looking.
+#[test]
+fn a_full_state_directory_keeps_nobody_from_taking_down() {
+    for spec in every_sort() {
+        let world = World::new();
+        world.up(&spec).unwrap();
+        let path = layout().volume_record(&spec.id);
+        world.sim.set_root_size(1);
+
+        let outcomes = world.down(&spec).unwrap_or_else(|error| panic!("{}: {error}", spec.id));
+
+        let told = outcomes.iter().flat_map(|outcome| &outcome.notes).any(|note| note.contains("not written down"));
+        assert!(told, "{}: {outcomes:?}", spec.id);
+        assert!(world.sim.mounts_at(TARGET.as_ref()).unwrap().is_empty(), "{}", spec.id);
+        assert!(world.sim.read_small(&path).unwrap().is_some_and(|bytes| !bytes.is_empty()), "{}", spec.id);
+        world.sim.set_root_size(1 << 40);
+        let world = World::on(world.sim);
+        world.up(&spec).unwrap_or_else(|error| panic!("{}: {error}", spec.id));
+    }
+}
