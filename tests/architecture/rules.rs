@@ -46,8 +46,14 @@ const UNSAFE: &str = "src/host/linux/sys.rs";
 /// The one file that starts programs.
 const PROGRAMS: &str = "src/host/linux/helper.rs";
 
+/// The layers that decide and never touch the system, not even to look.
+const PURE: [&str; 3] = ["model", "manifest", "plan"];
+
+/// What of `std` touches the system.
+const SYSTEM: [&str; 5] = ["env", "fs", "net", "os", "process"];
+
 /// Calls that write to a file system, as the last two segments of their path.
-const WRITES: [[&str; 2]; 15] = [
+const WRITES: [[&str; 2]; 16] = [
     ["fs", "write"],
     ["fs", "create_dir"],
     ["fs", "create_dir_all"],
@@ -63,6 +69,7 @@ const WRITES: [[&str; 2]; 15] = [
     ["fs", "DirBuilder"],
     ["File", "create"],
     ["File", "create_new"],
+    ["File", "options"],
 ];
 
 /// Files outside `host` that may write, each for a file that the user named and that is no volume's.
@@ -88,6 +95,7 @@ pub fn check(file: &str, text: &str) -> Vec<Violation> {
     let tokens = source::tokens(text);
     let paths = source::paths(&tokens, &module);
     let broken = layers(&module, &paths)
+        .chain(pure(&module, &paths))
         .chain(crates(file, &paths))
         .chain(unsafe_code(file, &tokens))
         .chain(programs(file, &paths))
@@ -121,6 +129,16 @@ fn layers<'a>(module: &'a [String], paths: &'a [Path]) -> Broken<'a> {
         let known = LAYERS.iter().any(|(layer, _)| layer == used);
         let fine = used == own || may.contains(&used.as_str()) || !known;
         (!fine).then(|| (path.line, format!("{own} uses {used}, which is not below it")))
+    }))
+}
+
+fn pure<'a>(module: &'a [String], paths: &'a [Path]) -> Broken<'a> {
+    let own = module.first().filter(|own| PURE.contains(&own.as_str()));
+    Box::new(paths.iter().filter_map(move |path| {
+        let (own, used) = (own?, path.segments.get(1).filter(|_| path.segments[0] == "std")?);
+        SYSTEM
+            .contains(&used.as_str())
+            .then(|| (path.line, format!("{own} decides and touches no system: std::{used} is not for it")))
     }))
 }
 
