@@ -103,10 +103,15 @@ pub fn any() -> Vec<CompletionCandidate> {
     }
 }
 
+/// Names of volumes where a manifest is named as well: its project is meant, so the short name is always enough.
+fn within_project(ids: &BTreeSet<String>) -> BTreeSet<String> {
+    ids.iter().map(|id| id.split_once('.').map_or(id.as_str(), |(_, name)| name).to_owned()).collect()
+}
+
 /// For `--approve`: every volume with either loss.
 pub fn approvals() -> Vec<CompletionCandidate> {
-    let names = names(&ids(&state_dir().join("volumes"))).into_keys();
-    names
+    within_project(&ids(&state_dir().join("volumes")))
+        .into_iter()
         .flat_map(|name| ["delete", "wipe"].map(|loss| CompletionCandidate::new(format!("volume.{name}={loss}"))))
         .collect()
 }
@@ -130,6 +135,13 @@ mod tests {
         let ids = ["shop.db", "shop.web", "blog.db", "pvc-1"].map(str::to_owned).into();
         let offered: Vec<_> = names(&ids).into_keys().collect();
         assert_eq!(offered, ["blog.db", "pvc-1", "shop.db", "web"]);
+    }
+
+    #[test]
+    fn what_an_approval_may_name_is_offered() {
+        let ids = ["shop.db", "blog.db", "shop.web"].map(str::to_owned).into();
+        let offered: Vec<_> = within_project(&ids).into_iter().collect();
+        assert_eq!(offered, ["db", "web"]);
     }
 
     #[test]

@@ -69,7 +69,9 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         return Err(refused(&plan));
     }
     if plan.is_empty() {
-        clear_left(context, &**host, job);
+        if job.looked.observed.host.privileged {
+            clear_left(context, &**host, job);
+        }
         return nothing_to_do(context, job, &plan);
     }
     privilege(job.looked, &plan)?;

@@ -140,7 +140,7 @@ pub fn survey(observed: &Observed, desired: Option<&Desired>) -> Survey {
         }
         let volume = volume(id, seen, spec, wanted.get(id).map(Vec::as_slice));
         // Looked at, but neither asked for nor there.
-        if volume.phase == Phase::Absent && spec.is_none() {
+        if volume.phase == Phase::Absent && volume.spec.is_none() {
             continue;
         }
         survey.volumes.push(volume);

@@ -104,7 +104,8 @@ fn check_value(kind: Kind, value: &Spanned<DeValue<'_>>, place: &Place<'_>, key:
         (Kind::Integer(allowed), DeValue::Integer(_)) => {
             if !value::integer(value.get_ref()).is_some_and(|number| allowed.contains(&number)) {
                 sink.report(codes::UNKNOWN_VALUE, at, format!("{place}: this value is not known"))
-                    .label(format!("expected {}", kind.describe()));
+                    .label(format!("expected {}", kind.describe()))
+                    .help(format!("write {}", kind.describe()));
             }
         }
         (Kind::GroupId, DeValue::Integer(_)) => {

@@ -12,7 +12,7 @@ use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// No record and nothing behind it.
+    /// Nothing is behind it: it has no record, or one of a making that never came to an image.
     Absent,
     /// It has a record and its backing.
     Created,
@@ -48,6 +48,7 @@ impl Phase {
         } else {
             match seen.record.present() {
                 Some(record) if record.released => Self::Released,
+                Some(record) if is_begun_only(record, seen) => Self::Absent,
                 Some(_) => Self::Created,
                 None if !seen.unknown.is_empty() => Self::Unknown,
                 None => Self::Absent,
@@ -74,6 +75,15 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// Whether its image was never made: a creation that failed leaves its record, so that the next apply takes it up.
+fn is_begun_only(record: &VolumeRecord, seen: &ObservedVolume) -> bool {
+    record.format == FormatMark::Begun
+        && record.spec.backing.as_image().is_some()
+        && record.image.is_none()
+        && seen.backing == ObservedBacking::Missing
+        && seen.unknown.is_empty()
 }
 
 /// Whether bytes that the record vouches for are not where they should be.

@@ -262,3 +262,50 @@ fn a_mount_on_a_publish_is_named_and_no_process_is_blamed() {
     nix::mount::umount(&on_it).unwrap();
     place.ok(&["destroy", "shop.toml", "--yes"]);
 }
+
+#[test]
+fn a_plan_file_comes_with_the_approvals_it_needs() {
+    let place = up();
+    place.write(
+        "shop.toml",
+        &SMALL.replace("[volumes.db]", "[volumes.db]\nfs = { type = \"btrfs\" }").replace("32MiB", "128MiB"),
+    );
+    let (code, said) = place.exit(&["plan", "shop.toml", "--out", "shop.plan"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("csictl apply shop.plan --approve volume.db=wipe"), "{said}");
+    place.write("shop.toml", SMALL);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn root_is_not_told_to_be_root() {
+    let place = Place::new();
+    // No block device: a file at a path that has to be one.
+    std::fs::create_dir_all("/dev/mapper").unwrap();
+    nix::mount::mount(Some("none"), "/dev/mapper", Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+    std::fs::write("/dev/mapper/plain", "").unwrap();
+    place.write("d.toml", "project = \"d\"\n[volumes.dev]\ndevice = { path = \"/dev/mapper/plain\" }\n");
+    let (code, said) = place.exit(&["apply", "d.toml", "--yes"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("it is not a block device"), "{said}");
+    assert!(said.contains("mend or move away what is named there") && !said.contains("run as root"), "{said}");
+}
+
+#[test]
+fn a_volume_whose_making_failed_is_absent_and_not_created() {
+    let place = Place::new();
+    place.write("shop.toml", SMALL);
+    let pool = place.state().join("pool");
+    std::fs::create_dir_all(&pool).unwrap();
+    let tiny = Some("size=8k");
+    nix::mount::mount(Some("none"), &pool, Some("tmpfs"), nix::mount::MsFlags::empty(), tiny).unwrap();
+    let (code, said) = place.exit(&["apply", "shop.toml", "--yes"]);
+    assert_eq!(code, 1, "{said}");
+    for words in [&["status", "shop.toml"][..], &["status"]] {
+        let status = place.ok(words);
+        assert!(status.contains("db") && status.contains("absent"), "its image was never made: {status}");
+    }
+    nix::mount::umount(&pool).unwrap();
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}

@@ -41,10 +41,13 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
     if let Some(path) = args.out.as_ref().filter(|_| plan.refused.is_empty()) {
         let file = PlanFile::new(context, &source, &intent, &plan, &looked.observed);
         file.write(path)?;
-        let name = shell_word(&path.display().to_string());
-        context
-            .printer
-            .note(format!("wrote the plan: to do it, type\n  {}", context.command(&format!("apply {name}"))));
+        let mut apply = format!("apply {}", shell_word(&path.display().to_string()));
+        if !args.destroy {
+            for missing in plan.losses() {
+                apply.push_str(&format!(" --approve {}={}", missing.object, missing.loss));
+            }
+        }
+        context.printer.note(format!("wrote the plan: to do it, type\n  {}", context.command(&apply)));
     }
     let unread = perform::unread(&looked);
     verdict(context, args, &plan, unread)
