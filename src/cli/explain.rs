@@ -93,7 +93,7 @@ const GUARDS: &[Explanation] = &[
     explain(
         "csictl::guard::not-blank",
         "Storage that is not blank would have been formatted",
-        "csictl formats only storage it has proven blank: every byte range that could hold a signature was read and holds none. A device that holds a file system of the type its manifest asks for already is used as it is; anything else on it is refused. What was found, and at which offset, is in the message. If the data is not needed, erase it yourself (wipefs -a DEVICE) and apply again; there is no --force.",
+        "csictl formats only storage it has proven blank: every byte range that could hold a signature was read and holds none. A device that holds a file system of the type its manifest asks for already is used as it is; anything else on it is refused. What was found, and at which offset, is in the message. If the data is not needed, zero it yourself (blkdiscard --zeroout DEVICE) and apply again; there is no --force. wipefs is not enough: it leaves the other bytes, and csictl calls blank only what holds none.",
     ),
     explain(
         "csictl::guard::lost-filesystem",

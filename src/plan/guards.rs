@@ -244,7 +244,7 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Opti
         }
         other => {
             let message = format!("it is not blank and is not formatted: it holds {other}");
-            let help = "a file system that is there is used if fs.type names it; erase it yourself (wipefs) if its data may go";
+            let help = "a file system that is there is used if fs.type names it; zero it yourself (blkdiscard --zeroout) if its data may go";
             Some(refuse("not-blank", object, message, help))
         }
     }

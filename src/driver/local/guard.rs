@@ -199,7 +199,7 @@ pub(super) fn formatting(
                 _ => refuse(
                     Refusal::NotBlank,
                     format!("{place} holds {found}: it is not formatted, and it is no {} to use", fs.fs_type),
-                    "if fs.type should say what is there, correct it; otherwise look at it with wipefs and erase it yourself",
+                    "if fs.type should say what is there, correct it; otherwise look at it with blkid -p, and zero it yourself (blkdiscard --zeroout) if its data may go",
                 ),
             }
         }
@@ -212,7 +212,7 @@ pub(super) fn formatting(
         (_, found) => refuse(
             Refusal::NotBlank,
             format!("{place} holds {found}: it is not formatted"),
-            "find out who wrote to it; if its data may go, erase it yourself (wipefs)",
+            "find out who wrote to it; if its data may go, zero it yourself (blkdiscard --zeroout)",
         ),
     }
 }

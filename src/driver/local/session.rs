@@ -313,9 +313,10 @@ pub(super) fn host_failure(object: &ObjectRef, error: HostError) -> DriverError 
             (Refusal::Foreign, "csictl leaves alone what it did not make: take it away by hand, or use another path")
         }
         ErrorKind::UnsafePath => (Refusal::UnsafePath, "remove the link, or name the real path"),
-        ErrorKind::NotBlank => {
-            (Refusal::NotBlank, "csictl formats only what is proven blank: look at it with blkid -p and wipefs")
-        }
+        ErrorKind::NotBlank => (
+            Refusal::NotBlank,
+            "csictl formats only what is proven blank: look at it with blkid -p; blkdiscard --zeroout clears it",
+        ),
         ErrorKind::LockHeld => return DriverError::LockHeld { object: object.clone() },
         _ => return DriverError::host(object.clone(), error),
     };

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::SeekFrom;
 
+use super::patience::patiently;
 use super::probe::{filesystem_size, probe, probe_one, view};
 use super::{erase, ext_superblock, ext_template, mkfs};
 use crate::host::{ErrorKind, FormatRequest, Formatted, HostError, Lock, Result};
@@ -65,7 +66,7 @@ pub(super) fn open(path: &Path, exclusive: bool) -> Result<File> {
         let flags = if device { libc::O_NONBLOCK | libc::O_EXCL } else { libc::O_NONBLOCK };
         options.write(true).custom_flags(flags);
     }
-    options.open(path).map_err(failed)
+    patiently(|error: &std::io::Error| error.raw_os_error() == Some(libc::EBUSY), || options.open(path)).map_err(failed)
 }
 
 /// Answers whether every byte is known to be zero, and not only those where a signature could lie.

@@ -34,6 +34,7 @@ pub mod mountinfo;
 mod options;
 mod ownership;
 mod path;
+mod patience;
 pub mod probe;
 mod small;
 mod sys;

@@ -3,21 +3,17 @@
 //! The target is named as an entry of its opened parent: a descriptor of the target itself would be of the mount, and keep it
 //! busy. umount2 with UMOUNT_NOFOLLOW refuses a link in its place.
 
-use std::thread;
-use std::time::Duration;
-
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount as umount2};
 
 use super::errors::{refused, wrong};
+use super::patience::patiently;
 use super::{discard, lookup, path, who};
 use crate::host::{ErrorKind, HostError, Result, Unmount};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::{Done, Mount};
 
 const ACT: &str = "unmount";
-/// Milliseconds between tries of a busy mount.
-const BUSY_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 32];
 /// Holders named in the message of a busy mount.
 const NAMED: usize = 5;
 
@@ -38,7 +34,10 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         );
         return Err(wrong(ErrorKind::Foreign, ACT, &request.target, cause));
     }
-    match patiently(|| umount2(path::proc_path(&parent).join(&name), UnmountFlags::NOFOLLOW)) {
+    match patiently(
+        |error| *error == Errno::BUSY,
+        || umount2(path::proc_path(&parent).join(&name), UnmountFlags::NOFOLLOW),
+    ) {
         Ok(()) => {}
         // Not a mount point any more, or no such path: somebody else took it away, or put a link there.
         Err(Errno::INVAL | Errno::NOENT) => {}
@@ -54,18 +53,6 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         discard::renew(top.device.minor);
     }
     Ok(Done::Changed)
-}
-
-/// Tries again for a moment when it is busy: a child that another worker just forked has copies of all our descriptors until it
-/// reaches its exec, and one of them may be on this mount.
-fn patiently(mut umount: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
-    for pause in BUSY_PAUSES {
-        match umount() {
-            Err(Errno::BUSY) => thread::sleep(Duration::from_millis(pause)),
-            answer => return answer,
-        }
-    }
-    umount()
 }
 
 fn is_meant(request: &Unmount, mount: &Mount) -> bool {

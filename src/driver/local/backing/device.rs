@@ -54,6 +54,6 @@ pub fn erase(s: &Session<'_>, backing: &DeviceBacking) -> Result<()> {
     Err(s.refuse(
         Refusal::NotBlank,
         format!("{} holds {probe} after its signatures were erased", backing.path.display()),
-        "look at it with wipefs; nothing was formatted",
+        "look at it with blkid -p; nothing was formatted",
     ))
 }
