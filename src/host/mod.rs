@@ -50,6 +50,13 @@ pub trait Observe: Send + Sync {
     /// The loop device whose backing is `file` at offset 0, read afresh; `hint` is looked at first.
     fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>>;
 
+    /// The same of an image that lies at `path`, at a cost that does not grow with the number of loop devices where none shows it: a
+    /// file that nobody has open is behind no device.
+    fn loop_of_image(&self, path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+        let _ = path;
+        self.loop_of(file, hint)
+    }
+
     /// What lies at `path`, not following a last link; `None` when nothing does.
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>>;
 

@@ -114,7 +114,7 @@ pub(super) fn attach_image(
         run.loop_index = Some(device.index);
         s.put_run(run)?;
     } else {
-        s.driver.hold(&s.id, attached.hold);
+        s.driver.hold(&s.id, device.index, attached.hold);
     }
     Ok(Attached { device, done })
 }

@@ -52,8 +52,8 @@ pub struct LocalDriver {
     freeze_timeout: Duration,
     facts: OnceLock<HostFacts>,
     prepared: OnceLock<()>,
-    /// Loop devices attached by this process that no mount holds yet.
-    holds: Mutex<HashMap<VolumeId, LoopHold>>,
+    /// Loop devices attached by this process that no mount holds yet, with their numbers.
+    holds: Mutex<HashMap<VolumeId, (u32, LoopHold)>>,
     /// Volumes whose file system this process has made and verified itself, so that its first stage need not probe again.
     verified: Mutex<HashSet<VolumeId>>,
 }
@@ -97,10 +97,14 @@ impl LocalDriver {
         &self.layout
     }
 
-    fn hold(&self, id: &VolumeId, hold: LoopHold) {
+    fn hold(&self, id: &VolumeId, index: u32, hold: LoopHold) {
         if hold.holds() {
-            self.holds.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hold);
+            self.holds.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), (index, hold));
         }
+    }
+
+    fn held_index(&self, id: &VolumeId) -> Option<u32> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).get(id).map(|(index, _)| *index)
     }
 
     /// Lets go of a loop device: a mount holds it now, or nobody should.

@@ -70,7 +70,7 @@ pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<L
     let there = s.host().image(&backing.image_path(&s.id)).ok().flatten();
     if let Some(image) = there
         && (record.image == Some(image.file) || guard::is_image_of(image.identity.as_ref(), &record.spec))
-        && let Some(device) = s.host().loop_of(image.file, s.hint()).map_err(fail)?
+        && let Some(device) = s.host().loop_of_image(&image.path, image.file, s.hint()).map_err(fail)?
     {
         return Ok(Some(device));
     }
@@ -79,7 +79,8 @@ pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<L
 
 /// The loop device that still shows the file the image was before it was replaced or unlinked.
 pub(super) fn former_loop(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
-    let (Some(file), Some(index)) = (record.image, s.hint()) else { return Ok(None) };
+    let index = s.run.present().and_then(|run| run.loop_index);
+    let (Some(file), Some(index)) = (record.image, index) else { return Ok(None) };
     let device = s.host().loop_of(file, Some(index)).map_err(|error| s.fail(error))?;
     Ok(device.filter(|device| device.index == index))
 }

@@ -231,7 +231,9 @@ fn make_target(s: &mut Session<'_>, record: &mut VolumeRecord, publish: &Publish
     let before = record.made_targets.len();
     record.made_targets.extend(missing);
     if record.made_targets.len() != before {
-        s.put_record(record.clone(), true)?;
+        // Not flushed: a killed run leaves the record as written, and the worst a power cut can leave is an empty directory or file
+        // that nobody knows to be csictl's.
+        s.put_record(record.clone(), false)?;
     }
     if s.host().stat(&publish.trusted_root).map_err(|error| s.fail(error))?.is_none() {
         s.host().make_dir(&publish.trusted_root, 0o755).map_err(|error| s.fail(error))?;

@@ -265,8 +265,9 @@ impl<'a> Session<'a> {
         Ok(notes)
     }
 
+    /// Where its loop device probably is: as recorded, or as attached by this process a moment ago.
     pub fn hint(&self) -> Option<u32> {
-        self.run.present().and_then(|run| run.loop_index)
+        self.run.present().and_then(|run| run.loop_index).or_else(|| self.driver.held_index(&self.id))
     }
 
     /// An error for something busy that names who keeps it so.

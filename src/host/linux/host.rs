@@ -89,6 +89,10 @@ impl Observe for LinuxObserve {
         loopdev::loop_of(file, hint)
     }
 
+    fn loop_of_image(&self, path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+        loopdev::loop_of_image(path, file, hint)
+    }
+
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
         files::stat(path)
     }
@@ -161,6 +165,10 @@ impl Observe for LinuxHost {
 
     fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
         self.observe.loop_of(file, hint)
+    }
+
+    fn loop_of_image(&self, path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+        self.observe.loop_of_image(path, file, hint)
     }
 
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {

@@ -124,14 +124,35 @@ fn describe(index: u32, device: BorrowedFd<'_>) -> Result<Option<LoopDevice>> {
 
 /// The device whose backing is `file` from its beginning; `hint` is looked at first.
 pub fn loop_of(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
-    if let Some(index) = hint
-        && let Some(device) = look(index)?
-        && device.backing == file
-        && device.offset == 0
-    {
+    if let Some(device) = hinted(file, hint)? {
         return Ok(Some(device));
     }
     Ok(find_backing(file)?.into_iter().find(|device| device.offset == 0))
+}
+
+/// The same for the file at `path`: all devices are looked at only if anybody has it open, which every loop device has. Looking at
+/// all for each of many volumes would be quadratic.
+pub fn loop_of_image(path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+    if let Some(device) = hinted(file, hint)? {
+        return Ok(Some(device));
+    }
+    if nobody_has_open(path, file) {
+        return Ok(None);
+    }
+    loop_of(file, None)
+}
+
+fn hinted(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
+    let device = hint.map(look).transpose()?.flatten();
+    Ok(device.filter(|device| device.backing == file && device.offset == 0))
+}
+
+/// Whether it is certain that nobody has the file open; in doubt not.
+fn nobody_has_open(path: &Path, file: FileId) -> bool {
+    let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let Ok(opened) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
+    let is_it = opened.metadata().is_ok_and(|found| found.is_file() && file_id(&found) == file);
+    is_it && sys::sole_opener(opened.as_fd())
 }
 
 /// Every device whose backing is `file`, whatever the offset.

@@ -245,7 +245,7 @@ pub fn remove(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking) ->
 
 /// Refuses while a loop device shows the file.
 pub fn not_attached(s: &Session<'_>, file: FileId, path: &Path) -> Result<()> {
-    if let Some(device) = s.host().loop_of(file, s.hint()).map_err(|error| s.fail(error))? {
+    if let Some(device) = s.host().loop_of_image(path, file, s.hint()).map_err(|error| s.fail(error))? {
         return Err(s.refuse(
             Refusal::NotReady,
             format!("{} is attached to {}", path.display(), device.node().display()),
