@@ -35,7 +35,7 @@ impl Row {
 fn rounds() -> usize {
     let mut arguments = std::env::args();
     arguments.by_ref().find(|a| a == "--rounds");
-    arguments.next().and_then(|n| n.parse().ok()).unwrap_or(5)
+    arguments.next().and_then(|n| n.parse().ok()).unwrap_or(3)
 }
 
 fn seconds(runs: &[Measured]) -> f64 {
@@ -44,7 +44,7 @@ fn seconds(runs: &[Measured]) -> f64 {
 
 /// csictl, the floor and the shell, in turn, so that all see the same weather.
 fn volumes_up_and_down(root: &Path, rows: &mut Vec<Row>, rounds: usize) {
-    const SHELL_COUNT: usize = 50;
+    let few = Workload::new(root, 50);
     let small = Workload::new(root, 200);
     let large = Workload::new(root, 1000);
     let (mut up, mut down, mut up_large, mut down_large) = (vec![], vec![], vec![], vec![]);
@@ -57,9 +57,9 @@ fn volumes_up_and_down(root: &Path, rows: &mut Vec<Row>, rounds: usize) {
         up.push(small.csictl(&["apply", "--yes"]));
         down.push(small.csictl(&["destroy", "--yes"]));
         small.reset();
-        shell_up.push(Workload::shell(root, "up", SHELL_COUNT));
-        Workload::shell(root, "down", SHELL_COUNT);
-        Workload::new(root, SHELL_COUNT).reset();
+        shell_up.push(few.shell("up"));
+        few.shell("down");
+        few.reset();
         if round < rounds.div_ceil(2) {
             up_large.push(large.csictl(&["apply", "--yes"]));
             if round == 0 {
@@ -102,7 +102,6 @@ fn large_plan(root: &Path, rows: &mut Vec<Row>, rounds: usize) {
     let runs: Vec<_> = (0..rounds).map(|_| huge.csictl(&["plan"])).collect();
     rows.push(Row::limit("plan of 10,000 volumes", seconds(&runs), "s", 1.0));
     rows.push(Row::limit("plan of 10,000 volumes, memory", peak(&runs), "MB", 200.0));
-    huge.reset();
 }
 
 fn start_up(rows: &mut Vec<Row>) {

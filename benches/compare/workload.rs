@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount, umount};
 
 use crate::run::{Measured, measure};
 
@@ -18,7 +21,9 @@ pub struct Workload {
 impl Workload {
     pub fn new(root: &Path, count: usize) -> Self {
         let folder = root.join(count.to_string());
-        std::fs::create_dir_all(&folder).unwrap();
+        for name in VOLATILE {
+            volatile(&folder.join(name));
+        }
         let mut text =
             String::from("version = 1\nproject = \"bench\"\n[pools.main]\npath = \"pool\"\n[pods.p]\nroot = \"pod\"\n");
         for n in 0..count {
@@ -58,16 +63,44 @@ impl Workload {
     }
 
     /// The shell script.
-    pub fn shell(root: &Path, act: &str, count: usize) -> Measured {
-        let folder = root.join(count.to_string());
-        std::fs::create_dir_all(&folder).unwrap();
+    pub fn shell(&self, act: &str) -> Measured {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/shell.sh");
-        measure(&script, &[act, folder.to_str().unwrap(), &count.to_string()])
+        measure(&script, &[act, self.folder.to_str().unwrap(), &self.count.to_string()])
     }
 
     /// Forgets everything; what is still mounted makes this fail.
     pub fn reset(&self) {
+        for name in VOLATILE {
+            umount(&self.folder.join(name)).unwrap();
+        }
         std::fs::remove_dir_all(&self.folder).unwrap();
-        std::fs::create_dir_all(&self.folder).unwrap();
+        for name in VOLATILE {
+            volatile(&self.folder.join(name));
+        }
+        // ext4 gives no inode away within 5 seconds of its deletion, and searches the longer the more there are.
+        std::thread::sleep(INODES_REST);
     }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        for name in VOLATILE {
+            // After a failure something may still be mounted on it; the namespace takes all along when this process ends.
+            let _ = umount(&self.folder.join(name));
+        }
+    }
+}
+
+/// What the contenders keep below /run on a real machine: csictl its run directory, the others their staging paths.
+const VOLATILE: [&str; 2] = ["run", "stage"];
+
+const INODES_REST: Duration = Duration::from_secs(6);
+
+/// A tmpfs, as /run is.
+fn volatile(path: &Path) {
+    if path.exists() {
+        return;
+    }
+    std::fs::create_dir_all(path).unwrap();
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("mode=700")).unwrap();
 }

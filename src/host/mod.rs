@@ -63,6 +63,11 @@ pub trait Observe: Send + Sync {
     /// The names in a directory, sorted; none when it is missing.
     fn list(&self, directory: &Path) -> Result<Vec<OsString>>;
 
+    /// Whether a directory has no entries, without reading all of them. One that cannot be read is not said to be empty.
+    fn is_empty(&self, directory: &Path) -> Result<bool> {
+        self.list(directory).map(|names| names.is_empty())
+    }
+
     /// The whole of a small file (a record); `None` when it is missing.
     fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>>;
 

@@ -106,7 +106,7 @@ fn remove_orphaned_parents(s: &Session<'_>, request: &UnpublishRequest) -> Resul
         if s.host().stat(parent).map_err(fail)?.is_none() {
             continue;
         }
-        let empty = s.host().list(parent).is_ok_and(|names| names.is_empty());
+        let empty = s.host().is_empty(parent).unwrap_or(false);
         if !empty || !s.host().mounts_at(parent).map_err(fail)?.is_empty() || !made_by_another(s, parent)? {
             break;
         }

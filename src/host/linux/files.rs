@@ -75,6 +75,18 @@ pub fn remove_dir(path: &Path) -> Result<Done> {
     }
 }
 
+/// Whether a directory has no entries. Its links tell most that has: one from its name, one from itself and, on many file systems,
+/// one from each directory in it. Reading a directory in which others remove things waits for them.
+pub fn is_empty(path: &Path) -> Result<bool> {
+    const ACT: &str = "look into";
+    let metadata = fs::symlink_metadata(path).map_err(failed(ACT, path))?;
+    if !metadata.is_dir() || metadata.nlink() > 2 {
+        return Ok(false);
+    }
+    let mut entries = fs::read_dir(path).map_err(failed(ACT, path))?;
+    entries.next().transpose().map(|entry| entry.is_none()).map_err(failed(ACT, path))
+}
+
 /// Use of the file system at `path`.
 pub fn usage(path: &Path) -> Result<FsUsage> {
     let facts = rustix::fs::statvfs(path).map_err(|error| failed("measure", path)(error.into()))?;

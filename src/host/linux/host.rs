@@ -101,6 +101,10 @@ impl Observe for LinuxObserve {
         small::list(directory)
     }
 
+    fn is_empty(&self, directory: &Path) -> Result<bool> {
+        files::is_empty(directory)
+    }
+
     fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         small::read(path)
     }
@@ -177,6 +181,10 @@ impl Observe for LinuxHost {
 
     fn list(&self, directory: &Path) -> Result<Vec<OsString>> {
         self.observe.list(directory)
+    }
+
+    fn is_empty(&self, directory: &Path) -> Result<bool> {
+        self.observe.is_empty(directory)
     }
 
     fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {

@@ -49,8 +49,10 @@ pub fn lock(path: &Path, mode: LockMode, timeout: Duration) -> Result<Lock> {
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let answer = match openat(CWD, path, flags, Mode::from_raw_mode(MODE)) {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let answer = match openat(CWD, path, flags, Mode::empty()) {
+        // Only then: asking to create takes the directory's own lock, for which everybody else would queue.
+        Err(Errno::NOENT) => openat(CWD, path, flags | OFlags::CREATE, Mode::from_raw_mode(MODE)),
         // flock(2) asks for no right to write: with the state directory read-only, everybody can still take down.
         Err(Errno::ROFS) => openat(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .map_err(|_| Errno::ROFS),

@@ -35,7 +35,8 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     if !metadata.is_file() || metadata.len() > LONGEST {
         return Err(wrong(ErrorKind::Invalid, ACT, path, "it is not a small file"));
     }
-    let mut content = Vec::new();
+    // Room for one byte more than there are: the end is then found without another read.
+    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
     file.take(LONGEST).read_to_end(&mut content).map_err(failed(ACT, path))?;
     Ok(Some(content))
 }

@@ -9,7 +9,9 @@ mod targets;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread;
 
 use crate::host::{ErrorKind, HostError, Observe};
 use crate::model::observed::{HostFacts, Observed, ObservedSnapshot, ObservedVolume};
@@ -72,8 +74,14 @@ pub fn observe(host: &dyn Observe, layout: &Layout, scope: Scope<'_>) -> Result<
 impl<'a> Look<'a> {
     fn new(host: &'a dyn Observe, layout: &'a Layout, desired: Option<&'a Desired>) -> Result<Self, HostError> {
         let facts = host.facts()?;
-        let mounts = host.mount_table()?;
-        let (loops, loops_unknown) = match host.loops() {
+        // The two long lists are read side by side.
+        let (mounts, loops) = thread::scope(|scope| {
+            let loops = scope.spawn(|| host.loops());
+            let mounts = host.mount_table();
+            (mounts, loops.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let mounts = mounts?;
+        let (loops, loops_unknown) = match loops {
             Ok(loops) => (loops, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
