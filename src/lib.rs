@@ -5,6 +5,8 @@
 //! `docs/architecture.md` has the picture.
 
 pub mod cli;
+#[cfg(feature = "serve")]
+pub mod csi;
 pub mod driver;
 pub mod exec;
 pub mod host;

@@ -1,0 +1,11 @@
+//! `csictl serve`: the CSI driver, and `csictl csi`: a client for any CSI socket. The only place that knows tokio and tonic.
+//!
+//! A request is checked ([`request`]), turned into the driver's verbs, run on the executor's lanes, and answered; an error becomes a
+//! gRPC status in [`status`] alone. There is no verb here: what stage or expand mean is the driver's to say.
+
+pub mod capability;
+pub mod identifier;
+pub mod page;
+pub mod proto;
+pub mod request;
+pub mod status;
