@@ -8,4 +8,5 @@ pub mod identifier;
 pub mod page;
 pub mod proto;
 pub mod request;
+pub mod server;
 pub mod status;
