@@ -1,5 +1,5 @@
-//! The server around the services: its socket, who may speak to it, how it starts, drains and ends.
+//! The server around the services: who may speak to it, and what the service manager is told. Its
+//! socket is [`crate::host::linux::socket`].
 
 pub mod notify;
 pub mod peer;
-pub mod socket;

@@ -37,6 +37,7 @@ mod path;
 mod patience;
 pub mod probe;
 mod small;
+pub mod socket;
 mod sys;
 mod unmount;
 mod who;
