@@ -31,6 +31,8 @@ struct State {
     /// Open since before any of the writers wrote: syncfs reports only write errors that came after its descriptor was opened.
     file_system: Option<Arc<OwnedFd>>,
     writers: usize,
+    #[cfg(test)]
+    flushes: usize,
 }
 
 /// The answer of one flush: the errno, if it failed.
@@ -97,6 +99,10 @@ impl Writer {
         };
         let mut state = lock(&self.queue.state);
         state.flushing = false;
+        #[cfg(test)]
+        {
+            state.flushes += 1;
+        }
         let _ = batch.0.set(answer.err().map(rustix::io::Errno::raw_os_error));
         self.queue.done.notify_all();
         state
@@ -116,4 +122,38 @@ impl Drop for Writer {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const WRITERS: usize = 16;
+
+    #[test]
+    fn one_flush_serves_all_who_waited_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = File::open(folder.path()).unwrap();
+        let commits = Commits::default();
+        let first = commits.join(directory.as_fd()).unwrap();
+        // As if a flush were running: whoever comes now waits for the next one.
+        lock(&first.queue.state).flushing = true;
+        thread::scope(|scope| {
+            for number in 0..WRITERS {
+                let file = File::create(folder.path().join(number.to_string())).unwrap();
+                let writer = commits.join(directory.as_fd()).unwrap();
+                scope.spawn(move || writer.commit(file.as_fd()).unwrap());
+            }
+            while lock(&first.queue.state).waiting < WRITERS {
+                thread::sleep(Duration::from_millis(1));
+            }
+            lock(&first.queue.state).flushing = false;
+            first.queue.done.notify_all();
+        });
+        assert_eq!(lock(&first.queue.state).flushes, 1);
+    }
 }
