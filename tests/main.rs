@@ -3,6 +3,8 @@
 
 mod architecture;
 mod cli;
+#[cfg(feature = "serve")]
+mod csi;
 mod exec;
 mod faults;
 mod manifest;

@@ -3,6 +3,8 @@
 
 mod commands;
 mod global;
+#[cfg(feature = "serve")]
+mod serve;
 pub mod values;
 
 use clap::{Parser, Subcommand};
@@ -13,6 +15,8 @@ pub use commands::{
     WhoArgs,
 };
 pub use global::{Global, Output};
+#[cfg(feature = "serve")]
+pub use serve::{ModeArg, ServeArgs};
 pub use values::{ApproveArg, ColorArg, LogFormat, OnError, ProgressArg, Shell};
 
 /// The whole command line.
@@ -98,6 +102,9 @@ pub enum Command {
     /// Check kernel, tools and permissions, with a fix for each finding
     #[command(after_help = "Examples:\n  csictl doctor\n  csictl doctor -o json")]
     Doctor,
+    /// Serve the engine as a CSI driver, for Kubernetes and Nomad
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Print the JSON Schema of the manifest, for editors
     #[command(after_help = "Examples:\n  csictl schema > csictl.schema.json")]
     Schema,
@@ -132,6 +139,8 @@ impl Command {
             Self::Who(_) => "who",
             Self::Gc(_) => "gc",
             Self::Doctor => "doctor",
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => "serve",
             Self::Schema => "schema",
             Self::Explain(_) => "explain",
             Self::State(_) => "state",

@@ -85,6 +85,8 @@ fn dispatch(context: &Context, command: Command) -> problem::Result<Exit> {
         Command::Who(args) => commands::who::run(context, &args),
         Command::Gc(args) => commands::gc::run(context, &args),
         Command::Doctor => commands::doctor::run(context),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(context, &args),
         Command::Schema => commands::schema::run(context),
         Command::Explain(args) => commands::explain::run(context, &args),
         Command::State(args) => commands::state::run(context, &args.command),

@@ -1,11 +1,19 @@
 //! `csictl serve`: the CSI driver, and `csictl csi`: a client for any CSI socket. The only place that knows tokio and tonic.
 //!
-//! A request is checked ([`request`]), turned into the driver's verbs, run on the executor's lanes, and answered; an error becomes a
-//! gRPC status in [`status`] alone. There is no verb here: what stage or expand mean is the driver's to say.
+//! A request is checked ([`request`], [`capability`]), turned into the driver's verbs, run on the executor's lanes ([`plugin`]), and
+//! answered; an error becomes a gRPC status in [`status`] alone. There is no verb here: what stage or expand mean is the driver's to say.
 
 pub mod capability;
+pub mod config;
+pub mod controller;
+pub mod group;
 pub mod identifier;
+pub mod identity;
+pub mod in_flight;
+pub mod metadata;
+pub mod node;
 pub mod page;
+pub mod plugin;
 pub mod proto;
 pub mod request;
 pub mod server;

@@ -3,7 +3,7 @@
 use super::run::Folder;
 
 /// Every command and form with help of its own.
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 28] = [
     &[],
     &["init"],
     &["validate"],
@@ -24,6 +24,7 @@ const COMMANDS: [&[&str]; 27] = [
     &["gc"],
     &["doctor"],
     &["schema"],
+    &["serve"],
     &["explain"],
     &["state"],
     &["state", "export"],

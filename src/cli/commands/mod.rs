@@ -14,6 +14,8 @@ pub mod init;
 pub mod man;
 pub mod plan;
 pub mod schema;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod snapshot;
 pub mod state;
 pub mod status;

@@ -3,3 +3,4 @@
 
 pub mod notify;
 pub mod peer;
+pub mod run;

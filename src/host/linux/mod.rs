@@ -44,3 +44,8 @@ mod who;
 
 pub use host::{LinuxHost, LinuxObserve};
 pub use sys::close_inherited_on_exec;
+
+/// The user this process acts as.
+pub fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

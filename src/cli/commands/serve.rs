@@ -1,0 +1,45 @@
+//! `serve`: the same engine as a CSI driver on a unix socket, until it is told to end.
+
+use std::time::Duration;
+
+use crate::cli::args::ServeArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::problem::{Failure, Problem, Result};
+use crate::cli::source::Source;
+use crate::csi::config::{Config, Listen};
+use crate::csi::plugin::Plugin;
+use crate::csi::server::run::serve;
+use crate::driver::local::LocalDriver;
+use crate::exec::Engine;
+
+/// Runs it.
+pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
+    let facts = context.observer().facts()?;
+    let pools = match &args.config {
+        Some(path) => Source::read(path)?.desired(context)?.pools,
+        None => std::collections::BTreeMap::new(),
+    };
+    let config = Config {
+        driver_name: args.driver_name.clone(),
+        node_id: args.node_id.clone().unwrap_or(facts.hostname),
+        mode: args.mode.into(),
+        node_local: args.node_local,
+        max_volumes_per_node: args.max_volumes_per_node,
+        topology: args.topology.iter().cloned().collect(),
+        pools,
+    };
+    let listen = Listen {
+        endpoint: args.endpoint.clone(),
+        allowed_uids: args.allow_uid.clone(),
+        metrics: args.metrics_addr,
+        drain_timeout: args.drain_timeout,
+        run_dir: context.layout.run.clone(),
+    };
+    let failed = |text: String| Failure::new(Exit::Failed, Problem::new("cli::serve", text));
+    // Another csictl's work on a volume is the orchestrator's to wait for: it gets ABORTED at once.
+    let driver = LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO);
+    let engine = Engine::new(context.parallelism).map_err(|error| failed(format!("start workers: {error}")))?;
+    serve(Plugin::new(driver, engine, config), &listen).map_err(|error| failed(error.to_string()))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,77 @@
+//! The plugin: one driver, one engine, one set of running calls, shared by all services. A request's work is handed to the engine's lanes and
+//! awaited; when the call is given up the work is not.
+
+use std::sync::Arc;
+
+use tonic::Status;
+
+use super::config::Config;
+use super::in_flight::InFlight;
+use crate::driver::local::LocalDriver;
+use crate::exec::Engine;
+use crate::exec::lanes::Lane;
+
+/// What all services share. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin(Arc<Inner>);
+
+struct Inner {
+    driver: LocalDriver,
+    engine: Engine,
+    config: Config,
+    in_flight: InFlight,
+}
+
+impl Plugin {
+    /// Over this driver, which must not wait for locks: another csictl's work is answered with ABORTED.
+    pub fn new(driver: LocalDriver, engine: Engine, config: Config) -> Self {
+        Self(Arc::new(Inner { driver, engine, config, in_flight: InFlight::default() }))
+    }
+
+    /// The verbs.
+    pub fn driver(&self) -> &LocalDriver {
+        &self.0.driver
+    }
+
+    /// The lanes.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// What it was told at its start.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The calls that run.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.0.in_flight
+    }
+
+    /// Runs blocking work on a lane, with these objects claimed until it ends, and awaits its answer.
+    ///
+    /// # Errors
+    /// ABORTED when one of the objects is being worked on; what the work answers; INTERNAL when it panics.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        ids: &[&str],
+        lane: Lane,
+        work: impl FnOnce(&Plugin) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let claim = self.0.in_flight.claim(ids.iter().copied())?;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let plugin = self.clone();
+        let work = move || {
+            let result = work(&plugin);
+            drop(claim);
+            result
+        };
+        // Nobody listens any more when the call was given up.
+        self.0.engine.submit(lane, work, move |result| drop(answer.send(result)));
+        match answered.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panicked)) => Err(Status::internal(panicked.to_string())),
+            Err(_) => Err(Status::internal("the work ended without an answer")),
+        }
+    }
+}

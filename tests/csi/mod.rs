@@ -1,0 +1,3 @@
+//! `csictl serve` as its callers see it: a real server process, its real socket, a real gRPC client.
+
+mod identity;

@@ -1,0 +1,155 @@
+//! A running `csictl serve` in a place: its own process, its own socket, spoken to by a real gRPC client. Dropping it ends it with SIGTERM.
+
+#![allow(dead_code)]
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use csictl::csi::proto::controller_client::ControllerClient;
+use csictl::csi::proto::group_controller_client::GroupControllerClient;
+use csictl::csi::proto::identity_client::IdentityClient;
+use csictl::csi::proto::node_client::NodeClient;
+use csictl::csi::proto::snapshot_metadata_client::SnapshotMetadataClient;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
+
+use super::place::Place;
+
+/// How long a server may take to begin or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server.
+pub struct Serving {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+    runtime: Runtime,
+    channel: Channel,
+}
+
+impl Serving {
+    /// Starts one with these flags besides `--endpoint` and waits until it answers.
+    pub fn start(place: &Place, flags: &[&str]) -> Self {
+        let (socket, log) = (place.join("csi/csi.sock"), place.join("serve.log"));
+        let endpoint = format!("unix://{}", socket.display());
+        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut command = place.csictl();
+        command.args(["serve", "-v", "--endpoint", &endpoint, "--node-id", "node-1"]).args(flags);
+        let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let channel = {
+            let _guard = runtime.enter();
+            Endpoint::from_shared(endpoint).unwrap().connect_lazy()
+        };
+        let mut serving = Self { child, socket, log, runtime, channel };
+        let begun = Instant::now();
+        loop {
+            let mut identity = serving.identity();
+            if serving.call(identity.probe(csictl::csi::proto::ProbeRequest {})).is_ok() {
+                return serving;
+            }
+            let ended = serving.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended with {ended:?}: {}", serving.log());
+            assert!(begun.elapsed() < PATIENCE, "the server does not answer: {}", serving.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &PathBuf {
+        &self.socket
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Awaits a call.
+    pub fn call<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+        self.runtime.block_on(call).map(Response::into_inner)
+    }
+
+    /// Awaits a call that has to succeed.
+    pub fn ok<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> T {
+        self.call(call).unwrap_or_else(|status| panic!("{:?}: {}", status.code(), status.message()))
+    }
+
+    /// Awaits a call that has to fail with this code, and answers its message, which is never empty.
+    pub fn refused<T: std::fmt::Debug>(
+        &self,
+        code: Code,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> String {
+        let status = self.call(call).expect_err("it has to fail");
+        assert_eq!(status.code(), code, "{}", status.message());
+        assert!(!status.message().is_empty());
+        status.message().to_owned()
+    }
+
+    /// Awaits anything on the client's runtime, calls at once for instance.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    pub fn identity(&self) -> IdentityClient<Channel> {
+        IdentityClient::new(self.channel.clone())
+    }
+    pub fn controller(&self) -> ControllerClient<Channel> {
+        ControllerClient::new(self.channel.clone())
+    }
+    pub fn node(&self) -> NodeClient<Channel> {
+        NodeClient::new(self.channel.clone())
+    }
+    pub fn group(&self) -> GroupControllerClient<Channel> {
+        GroupControllerClient::new(self.channel.clone())
+    }
+    pub fn metadata(&self) -> SnapshotMetadataClient<Channel> {
+        SnapshotMetadataClient::new(self.channel.clone())
+    }
+
+    /// Ends it with SIGTERM and answers its exit code.
+    pub fn end(mut self) -> Option<i32> {
+        self.terminate()
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return status.code();
+        }
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        None
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.terminate();
+    }
+}
