@@ -19,9 +19,9 @@ demo: build ## build csictl and run plan, apply, status and destroy of an exampl
 test: test-packages test-tools ## run everything that checks csictl
 	scripts/test
 
-bench: test-packages ## compare csictl with a C program, a shell script and findmnt
-	$(CARGO) bench --locked --bench compare --no-run
-	$(SUDO) $$(command -v $(CARGO)) bench --locked --bench compare
+bench: test-packages ## compare csictl with a C program, a shell script and findmnt; how fast the CSI driver is
+	$(CARGO) bench --locked --no-run --bench compare --bench lifecycle
+	$(SUDO) $$(command -v $(CARGO)) bench --locked --bench compare --bench lifecycle
 
 faults: test-packages ## the long form of the crash tests: every kill point of every command, every effect of the simulated machine
 	scripts/test faults
