@@ -6,26 +6,12 @@ use tonic::Status;
 use super::proto::VolumeCapability;
 use super::proto::volume_capability::AccessType;
 use super::proto::volume_capability::access_mode::Mode;
+pub use crate::model::Capability;
 use crate::model::mount_options::{self, MountKind};
 use crate::model::{AccessMode, FsType, VolumeMode};
 
 /// The file system of a volume that asks for none.
 const DEFAULT_FS: FsType = FsType::Ext4;
-
-/// One way to use a volume, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capability {
-    /// Mounted or raw.
-    pub volume_mode: VolumeMode,
-    /// The file system asked for; `None` leaves it open, and for raw block.
-    pub fs_type: Option<FsType>,
-    /// Mount options, each on the allow-list.
-    pub mount_flags: Vec<String>,
-    /// The group its files belong to (VOLUME_MOUNT_GROUP).
-    pub group: Option<u32>,
-    /// How many may use it.
-    pub access_mode: AccessMode,
-}
 
 impl Capability {
     /// Reads one.

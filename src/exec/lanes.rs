@@ -242,6 +242,7 @@ mod tests {
             prevent_destroy: false,
             ownership: Ownership::default(),
             fs_group: None,
+            ephemeral: false,
         }
     }
 
@@ -259,11 +260,14 @@ mod tests {
 
     fn stage(spec: VolumeSpec) -> Lane {
         let staging_path = PathBuf::from("/run/csictl/v");
-        lane(Action::Stage(StageRequest { id: spec.id.clone(), staging_path, mount_options: vec![] }), spec)
+        lane(
+            Action::Stage(StageRequest { id: spec.id.clone(), staging_path, mount_options: vec![], capability: None }),
+            spec,
+        )
     }
 
     fn expand(spec: VolumeSpec) -> Lane {
-        lane(Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::bytes(1 << 30) }), spec)
+        lane(Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::bytes(1 << 30), owner: None }), spec)
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::capability::Capability;
 use super::capacity::Capacity;
 use super::name::{ObjectRef, SnapshotId, VolumeId};
+use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
 use super::snapshot::SnapshotSpec;
 use super::volume::VolumeSpec;
@@ -176,6 +178,8 @@ pub struct StageRequest {
     pub staging_path: PathBuf,
     /// Mount options as asked.
     pub mount_options: Vec<String>,
+    /// What an orchestrator asks for; `None` where a manifest says it in the volume's spec.
+    pub capability: Option<Capability>,
 }
 
 /// For [`Verb::Unpublish`].
@@ -202,6 +206,8 @@ pub struct UnstageRequest {
     pub id: VolumeId,
     /// Where it is mounted.
     pub staging_path: PathBuf,
+    /// Whether an orchestrator asks: it takes away only what orchestrators staged, and the loop device too if stage attached it.
+    pub by_orchestrator: bool,
 }
 
 /// For [`Verb::Expand`].
@@ -211,6 +217,8 @@ pub struct ExpandRequest {
     pub id: VolumeId,
     /// The size to reach.
     pub to: Capacity,
+    /// Whose it has to be; `None` where the caller has made sure.
+    pub owner: Option<Owner>,
 }
 
 /// For [`Verb::DeleteSnapshot`].

@@ -6,6 +6,7 @@
 pub mod access_mode;
 pub mod action;
 pub mod backing;
+pub mod capability;
 pub mod capacity;
 pub mod desired;
 pub mod device;
@@ -27,6 +28,7 @@ pub mod volume;
 pub use access_mode::AccessMode;
 pub use action::{Action, Approval, Done, Loss, Verb};
 pub use backing::{Allocate, Backing, DeviceBacking, DirectoryBacking, ImageBacking, Pool, SectorSize, TmpfsBacking};
+pub use capability::Capability;
 pub use capacity::{Capacity, CapacityRange};
 pub use desired::Desired;
 pub use device::{BlockId, FileId, LoopDevice};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::capability::Capability;
 use super::mount::Propagation;
 use super::name::{Name, VolumeId};
 
@@ -36,6 +37,12 @@ pub struct PublishSpec {
     pub read_only: bool,
     /// How mounts made later travel between host and pod.
     pub propagation: Propagation,
+    /// What an orchestrator asks for; `None` where a manifest says it in the volume's spec.
+    #[serde(default)]
+    pub capability: Option<Capability>,
+    /// Where it has to be staged; `None` for wherever it is.
+    #[serde(default)]
+    pub staging_path: Option<PathBuf>,
 }
 
 /// A pod as wanted.

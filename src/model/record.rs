@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::capability::Capability;
 use super::capacity::Capacity;
 use super::device::FileId;
 use super::filesystem::{FsType, FsUuid};
@@ -106,6 +107,12 @@ pub struct RunRecord {
     pub staging_path: Option<PathBuf>,
     /// The mount options it was staged with, as asked.
     pub stage_options: Vec<String>,
+    /// The capability it was staged with, where an orchestrator staged it.
+    #[serde(default)]
+    pub stage_capability: Option<Capability>,
+    /// Whether stage attached its loop device because nobody had; then unstage takes it away.
+    #[serde(default)]
+    pub stage_attached: bool,
     /// N of `/dev/loopN`, a hint that is checked.
     pub loop_index: Option<u32>,
     /// Publishes as asked, by target.

@@ -86,6 +86,9 @@ pub struct VolumeSpec {
     pub ownership: Ownership,
     /// The group its files belong to, from the pods that mount it (Kubernetes fsGroup).
     pub fs_group: Option<u32>,
+    /// Lives from its one publish to its unpublish (CSI inline ephemeral volumes).
+    #[serde(default)]
+    pub ephemeral: bool,
 }
 
 impl VolumeSpec {

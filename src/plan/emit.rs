@@ -82,7 +82,8 @@ fn take_down(graph: &mut Graph, course: &Course<'_>, out: &mut Emitted) {
     }
     let mut before = out.unpublished();
     if let Some(staged) = &course.seen.staged {
-        let request = UnstageRequest { id: course.id.clone(), staging_path: staged.mount.target.clone() };
+        let request =
+            UnstageRequest { id: course.id.clone(), staging_path: staged.mount.target.clone(), by_orchestrator: false };
         let node = graph.push(Action::Unstage(request), risk, why.clone());
         graph.edges(&before, node);
         out.down.push(node);
@@ -150,7 +151,7 @@ fn change(graph: &mut Graph, course: &Course<'_>, out: &mut Emitted) -> Vec<Node
     }
     // After the modify: the new size may need the new limit, and bytes allocated for it the new `allocate`.
     if let Some(growth) = course.grow {
-        let request = ExpandRequest { id: course.id.clone(), to: growth.to };
+        let request = ExpandRequest { id: course.id.clone(), to: growth.to, owner: None };
         let node =
             push(graph, Action::Expand(request), cycle_risk(course), format!("{} -> {}", growth.from, growth.to));
         out.moving.push(node);
@@ -252,5 +253,6 @@ fn stage(course: &Course<'_>, layout: &Layout) -> StageRequest {
         id: course.id.clone(),
         staging_path: layout.staging_path(course.id),
         mount_options: course.spec.mount_options.clone(),
+        capability: None,
     }
 }

@@ -229,5 +229,6 @@ fn restored(draft: &Draft<'_>, record: &SnapshotRecord, id: &VolumeId) -> Volume
         prevent_destroy: false,
         ownership: crate::model::Ownership::default(),
         fs_group: None,
+        ephemeral: false,
     }
 }

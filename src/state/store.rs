@@ -246,6 +246,7 @@ pub(crate) mod tests {
             prevent_destroy: false,
             ownership: Ownership::default(),
             fs_group: None,
+            ephemeral: false,
         }
     }
 

@@ -40,6 +40,7 @@ fn spec(name: &str) -> VolumeSpec {
         prevent_destroy: false,
         ownership: Default::default(),
         fs_group: None,
+        ephemeral: false,
     }
 }
 
@@ -49,7 +50,7 @@ fn create(name: &str, replaces: bool) -> Action {
 
 fn stage(name: &str) -> Action {
     let staging_path = PathBuf::from(format!("/run/csictl/staging/shop.{name}"));
-    Action::Stage(StageRequest { id: id(name), staging_path, mount_options: vec![] })
+    Action::Stage(StageRequest { id: id(name), staging_path, mount_options: vec![], capability: None })
 }
 
 fn publish(name: &str, path: &str) -> PublishSpec {
@@ -62,6 +63,8 @@ fn publish(name: &str, path: &str) -> PublishSpec {
         sub_path: None,
         read_only: false,
         propagation: Propagation::None,
+        capability: None,
+        staging_path: None,
     }
 }
 
@@ -109,7 +112,11 @@ fn shop() -> Plan {
         kind: PublishKind::Mount,
         remove_target: false,
     };
-    let unstage = UnstageRequest { id: id("oldlogs"), staging_path: "/run/csictl/staging/shop.oldlogs".into() };
+    let unstage = UnstageRequest {
+        id: id("oldlogs"),
+        staging_path: "/run/csictl/staging/shop.oldlogs".into(),
+        by_orchestrator: false,
+    };
     Plan {
         desired,
         changes: vec![
@@ -153,7 +160,11 @@ fn shop() -> Plan {
             (Action::Attach(AttachRequest { id: id("cache"), read_only: false }), vec![0], Risk::None),
             (stage("cache"), vec![1], Risk::None),
             (Action::Publish(publish("cache", "/var/cache/app")), vec![2], Risk::None),
-            (Action::Expand(ExpandRequest { id: id("pgdata"), to: Capacity::gib(20) }), vec![], Risk::Offline),
+            (
+                Action::Expand(ExpandRequest { id: id("pgdata"), to: Capacity::gib(20), owner: None }),
+                vec![],
+                Risk::Offline,
+            ),
             (create("scratch", true), vec![], Risk::DataLoss),
             (Action::Unpublish(unpublish), vec![], Risk::None),
             (Action::Unstage(unstage), vec![6], Risk::None),

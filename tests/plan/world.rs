@@ -60,6 +60,7 @@ pub fn image(name: &str) -> VolumeSpec {
         prevent_destroy: false,
         ownership: csictl::model::Ownership::default(),
         fs_group: None,
+        ephemeral: false,
     }
 }
 
@@ -164,6 +165,8 @@ impl World {
             sub_path: None,
             read_only: false,
             propagation: Propagation::None,
+            capability: None,
+            staging_path: None,
         };
         edit(&mut publish);
         let entry = self.desired.pods.entry(pod.clone());
@@ -510,6 +513,8 @@ fn run_record<'a>(seen: &'a mut ObservedVolume, id: &VolumeId) -> &'a mut RunRec
         mount_namespace: 1,
         staging_path: None,
         stage_options: Vec::new(),
+        stage_capability: None,
+        stage_attached: false,
         loop_index: None,
         publishes: BTreeMap::new(),
     })

@@ -74,6 +74,7 @@ impl Machine {
             prevent_destroy: false,
             ownership: Ownership::default(),
             fs_group: None,
+            ephemeral: false,
         }
     }
 
@@ -135,6 +136,8 @@ impl Machine {
             sub_path: None,
             read_only: false,
             propagation: Propagation::None,
+            capability: None,
+            staging_path: None,
         }
     }
 
@@ -148,6 +151,7 @@ impl Machine {
                 id: spec.id.clone(),
                 staging_path: self.staging_path(spec),
                 mount_options: spec.mount_options.clone(),
+                capability: None,
             }));
         }
         actions.push(Action::Publish(self.publish(spec)));
@@ -165,7 +169,11 @@ impl Machine {
                 kind: publish.kind,
                 remove_target: false,
             }),
-            Action::Unstage(UnstageRequest { id: spec.id.clone(), staging_path: self.staging_path(spec) }),
+            Action::Unstage(UnstageRequest {
+                id: spec.id.clone(),
+                staging_path: self.staging_path(spec),
+                by_orchestrator: false,
+            }),
             Action::Detach(spec.id.clone()),
         ]
     }
@@ -274,7 +282,7 @@ fn every_file_system_grows_online_or_is_refused_whole_and_grows_offline() {
         let to = Capacity::bytes(required.get() * 2);
         machine.run(&machine.up(&spec));
         write_through(&machine, &spec);
-        let expand = Action::Expand(ExpandRequest { id: spec.id.clone(), to });
+        let expand = Action::Expand(ExpandRequest { id: spec.id.clone(), to, owner: None });
         let image = machine.place.join("pool/shop.db.img");
         if fs == FsType::Ext4 && !online {
             assert_eq!(refusal(machine.driver.run(&expand)), Refusal::Unsupported);
@@ -291,7 +299,7 @@ fn every_file_system_grows_online_or_is_refused_whole_and_grows_offline() {
         machine.run(&machine.down(&spec));
         // Grown while nothing had it mounted: what needs a mount to grow does so at the next stage.
         let further = Capacity::bytes(required.get() * 3);
-        machine.one(&Action::Expand(ExpandRequest { id: spec.id.clone(), to: further }));
+        machine.one(&Action::Expand(ExpandRequest { id: spec.id.clone(), to: further, owner: None }));
         machine.run(&machine.up(&spec));
         let total = LinuxHost::new().usage(&machine.staging_path(&spec)).unwrap().total;
         assert!(total > required.get() * 5 / 2, "{fs}: {total}");
@@ -307,7 +315,7 @@ fn a_raw_volume_grows_while_it_is_published() {
     machine.run(&machine.up(&spec));
     write_through(&machine, &spec);
 
-    machine.one(&Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::mib(128) }));
+    machine.one(&Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::mib(128), owner: None }));
 
     let mut node = fs::File::open(machine.publish(&spec).target).unwrap();
     assert_eq!(std::io::Seek::seek(&mut node, std::io::SeekFrom::End(0)).unwrap(), 128 << 20);

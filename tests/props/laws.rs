@@ -395,6 +395,7 @@ fn a_file_system_left_frozen_is_thawed() {
         id: spec.id.clone(),
         staging_path: world.staging("shop.logs"),
         mount_options: spec.mount_options.clone(),
+        capability: None,
     };
     csictl::driver::Driver::stage(&world.driver(), &request).unwrap();
     world.sound();

@@ -123,8 +123,12 @@ fn remount(s: &mut Session<'_>, record: &mut VolumeRecord, own: &Own, notes: &mu
     if own.stack(s, &path)?.top().is_none() {
         return Ok(Done::Already);
     }
-    let request =
-        StageRequest { id: s.id.clone(), staging_path: path.clone(), mount_options: record.spec.mount_options.clone() };
+    let request = StageRequest {
+        id: s.id.clone(),
+        staging_path: path.clone(),
+        mount_options: record.spec.mount_options.clone(),
+        capability: None,
+    };
     let options = stage::options(s, &record.spec, &request.mount_options)?;
     let node = own::loop_of(s, record)?.map(|device: LoopDevice| (device.node(), device.block));
     let mount = stage::fs_mount(s, record, &request, options, node)?;

@@ -116,6 +116,7 @@ fn spec_of(
         prevent_destroy: identity.protected,
         ownership: Ownership::default(),
         fs_group: None,
+        ephemeral: false,
     }
 }
 

@@ -202,6 +202,8 @@ impl<'a> Session<'a> {
                 mount_namespace: facts.mount_namespace,
                 staging_path: None,
                 stage_options: Vec::new(),
+                stage_capability: None,
+                stage_attached: false,
                 loop_index: None,
                 publishes: std::collections::BTreeMap::new(),
             },

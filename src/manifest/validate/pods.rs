@@ -97,6 +97,8 @@ fn spec(pod: &Name, root: Option<&Path>, kind: PublishKind, publish: &Publish<'_
         sub_path: publish.sub_path.value().map(|text| paths::inside(text)).filter(|path| !path.as_os_str().is_empty()),
         read_only: publish.read_only.value().copied().unwrap_or(false) || draft.spec.access_mode.read_only(),
         propagation: publish.propagation.value().copied().unwrap_or_default(),
+        capability: None,
+        staging_path: None,
     }
 }
 

@@ -121,6 +121,7 @@ pub(super) fn resolve<'a>(scope: &Scope<'a>, raw: &'a Volume<'a>, pools: &mut Po
         prevent_destroy: protect.unwrap_or(false) && !scratch,
         ownership,
         fs_group: None,
+        ephemeral: false,
     };
     let own_sector_size = own.image.value().and_then(|image| image.sector_size.given()).map(|(size, at)| (*size, at));
     let fs_certain = !own.fs.value().is_some_and(|fs| matches!(fs.fs_type, Field::Invalid(_)))

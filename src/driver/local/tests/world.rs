@@ -143,6 +143,7 @@ pub fn stage(spec: &VolumeSpec) -> Action {
         id: spec.id.clone(),
         staging_path: layout().staging_path(&spec.id),
         mount_options: spec.mount_options.clone(),
+        capability: None,
     })
 }
 
@@ -157,6 +158,8 @@ pub fn publish(spec: &VolumeSpec) -> PublishSpec {
         sub_path: None,
         read_only: false,
         propagation: Propagation::None,
+        capability: None,
+        staging_path: None,
     }
 }
 
@@ -173,11 +176,15 @@ pub fn unpublish(spec: &VolumeSpec) -> Action {
 }
 
 pub fn unstage(spec: &VolumeSpec) -> Action {
-    Action::Unstage(UnstageRequest { id: spec.id.clone(), staging_path: layout().staging_path(&spec.id) })
+    Action::Unstage(UnstageRequest {
+        id: spec.id.clone(),
+        staging_path: layout().staging_path(&spec.id),
+        by_orchestrator: false,
+    })
 }
 
 pub fn expand(spec: &VolumeSpec, mib: u64) -> Action {
-    Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::mib(mib) })
+    Action::Expand(ExpandRequest { id: spec.id.clone(), to: Capacity::mib(mib), owner: None })
 }
 
 pub fn delete(spec: &VolumeSpec) -> Action {
