@@ -2,9 +2,10 @@
 //! lives as long as the work, not as long as the call, so that a client that gave up cannot start a second mkfs beside the first.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::Status;
+
+use crate::sync::{Arc, Mutex, PoisonError};
 
 /// The objects that are worked on now. Clones share it.
 #[derive(Debug, Clone, Default)]

@@ -1,7 +1,8 @@
 //! The threads. A rayon pool of our own, since rayon's global one has a thread a core and ours mostly wait for the kernel: 320 steps of
-//! 10 ms took 1617, 405 and 104 ms with 2, 8 and 32 threads on two cores.
+//! 10 ms took 1617, 405 and 104 ms with 2, 8 and 32 threads on two cores. `tests/concurrency` has another pool in its place.
 
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
+pub use rayon::{Scope, ThreadPool, ThreadPoolBuildError};
 
 /// A pool of `threads` threads, or of fewer where the machine does not give that many (a task limit of a container, say).
 ///

@@ -8,22 +8,20 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use rayon::{Scope, ThreadPool};
 
 use crate::driver::{Driver, DriverError};
 use crate::host::{ErrorKind, HostError};
 use crate::model::action::Outcome;
 use crate::plan::{ApprovedPlan, Step};
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::engine::Panicked;
 use super::event::{Event, EventSink, StepFailure, Summary};
 use super::lanes::{Limits, lane_of};
 use super::options::{OnError, Options};
-use super::pool;
+use super::pool::{self, Scope, ThreadPool};
 use super::schedule::{Scheduler, Task};
 use super::signal::Stop;
 

@@ -6,10 +6,11 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Added to a signal's number to make the exit code (POSIX shells: 130 for SIGINT, 143 for SIGTERM).
 const EXIT_SIGNAL_BASE: i32 = 128;

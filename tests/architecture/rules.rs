@@ -5,16 +5,17 @@ use std::fmt;
 use super::source::{self, Path, Token};
 
 /// Each layer and those it may use besides itself. Dependencies run downward only.
-pub const LAYERS: [(&str, &[&str]); 9] = [
+pub const LAYERS: [(&str, &[&str]); 10] = [
     ("cli", &["csi", "exec", "plan", "manifest", "driver", "state", "host", "model"]),
-    ("csi", &["exec", "plan", "manifest", "driver", "state", "host", "model"]),
-    ("exec", &["plan", "driver", "state", "host", "model"]),
+    ("csi", &["exec", "plan", "manifest", "driver", "state", "host", "model", "sync"]),
+    ("exec", &["plan", "driver", "state", "host", "model", "sync"]),
     ("plan", &["model"]),
     ("manifest", &["model"]),
     ("driver", &["state", "host", "model"]),
     ("state", &["host", "model"]),
-    ("host", &["model"]),
+    ("host", &["model", "sync"]),
     ("model", &[]),
+    ("sync", &[]),
 ];
 
 /// Crates that only some parts may use, since they stand for what those parts are for.
