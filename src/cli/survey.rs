@@ -118,6 +118,9 @@ pub struct Snapshot {
     pub ready: bool,
     /// When it was taken.
     pub created_at: Option<String>,
+    /// The group it was taken with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Its file.
     pub path: Option<String>,
 }
@@ -275,6 +278,7 @@ fn snapshots(observed: &Observed, desired: Option<&Desired>) -> Vec<Snapshot> {
                 used_bytes: seen.file.as_ref().map(|file| file.allocated.get()),
                 ready: record.is_some_and(|record| record.ready) && seen.file.is_some(),
                 created_at: record.map(|record| record.created_at.clone()),
+                group: record.and_then(|record| record.group.as_ref()).map(ToString::to_string),
                 path: record.map(|record| record.path.display().to_string()),
             }
         })

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::model::{SnapshotId, VolumeId};
+use crate::model::{GroupId, SnapshotId, VolumeId};
 
 /// What our name hashes live under, so that they meet nobody else's.
 const VOLUMES: Uuid = Uuid::from_u128(0x8d3a_54f1_7c0e_4f6b_9a61_2f0b_63d8_71ce);
@@ -29,8 +29,21 @@ pub fn of_snapshot(name: &str) -> SnapshotId {
 }
 
 /// The id of the group snapshot asked for under this name: `group-` and a hash.
-pub fn of_group(name: &str) -> String {
-    format!("group-{}", Uuid::new_v5(&GROUPS, name.as_bytes()).simple())
+///
+/// # Panics
+/// Never: the text is in the grammar of ids.
+pub fn of_group(name: &str) -> GroupId {
+    let text = format!("group-{}", Uuid::new_v5(&GROUPS, name.as_bytes()).simple());
+    text.parse().expect("letters, digits and '-'")
+}
+
+/// The id of a group's snapshot of one volume: `snap-` and a hash of both.
+///
+/// # Panics
+/// Never: the text is in the grammar of ids.
+pub fn of_member(group: &GroupId, volume: &VolumeId) -> SnapshotId {
+    let text = format!("snap-{}", Uuid::new_v5(&GROUPS, format!("{group}/{volume}").as_bytes()).simple());
+    text.parse().expect("letters, digits and '-'")
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn of_refusal(refusal: Refusal) -> Code {
         Refusal::Exists => Code::AlreadyExists,
         Refusal::NoSpace => Code::ResourceExhausted,
         Refusal::OutOfRange => Code::OutOfRange,
-        Refusal::UnsafePath => Code::InvalidArgument,
+        Refusal::UnsafePath | Refusal::GroupMember => Code::InvalidArgument,
         Refusal::NotBlank
         | Refusal::LostFilesystem
         | Refusal::WrongIdentity

@@ -41,6 +41,8 @@ pub enum Refusal {
     NewerRecord,
     /// This machine cannot do it (ext4 online growth without CAP_SYS_RESOURCE).
     Unsupported,
+    /// It is one of a group of snapshots, which goes only as a whole.
+    GroupMember,
     /// A path that is a link, or leaves its trusted root.
     UnsafePath,
 }
@@ -65,6 +67,7 @@ impl Refusal {
             Self::OutOfRange => "out-of-range",
             Self::NewerRecord => "newer-record",
             Self::Unsupported => "unsupported",
+            Self::GroupMember => "group-member",
             Self::UnsafePath => "unsafe-path",
         }
     }

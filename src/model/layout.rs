@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::name::{Name, SnapshotId, VolumeId};
+use super::name::{GroupId, Name, SnapshotId, VolumeId};
 
 /// The two directories and every path below them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,16 @@ impl Layout {
         self.snapshots().join(format!("{id}.json"))
     }
 
+    /// Records of groups of snapshots.
+    pub fn groups(&self) -> PathBuf {
+        self.state.join("groups")
+    }
+
+    /// The record of one group.
+    pub fn group_record(&self, id: &GroupId) -> PathBuf {
+        self.groups().join(format!("{id}.json"))
+    }
+
     /// Where records that can't be read are set aside.
     pub fn set_aside(&self) -> PathBuf {
         self.state.join("set-aside")
@@ -57,6 +67,11 @@ impl Layout {
     /// The lock of one snapshot; `@` is in no id, so it can't meet a volume's.
     pub fn snapshot_lock(&self, id: &SnapshotId) -> PathBuf {
         self.locks().join(format!("{id}@snapshot"))
+    }
+
+    /// The lock of one group of snapshots.
+    pub fn group_lock(&self, id: &GroupId) -> PathBuf {
+        self.locks().join(format!("{id}@group"))
     }
 
     /// The lock that `gc` holds alone and everybody else shares.

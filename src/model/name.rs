@@ -106,6 +106,26 @@ pub struct VolumeId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct SnapshotId(String);
 
+/// The id of a group of snapshots taken at one moment, same grammar as [`VolumeId`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupId(String);
+
+impl GroupId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for GroupId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        parse_id(text).map(Self)
+    }
+}
+
 impl VolumeId {
     /// The id of volume `name` of `project`.
     pub fn of_project(project: &Name, name: &Name) -> Self {
@@ -189,6 +209,7 @@ macro_rules! string_newtype {
 string_newtype!(Name);
 string_newtype!(VolumeId);
 string_newtype!(SnapshotId);
+string_newtype!(GroupId);
 
 /// What a step, an error or a drift line is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,6 +218,8 @@ pub enum ObjectRef {
     Volume(VolumeId),
     /// A snapshot, shown as `snapshot.NAME`.
     Snapshot(SnapshotId),
+    /// A group of snapshots, shown as `group.ID`.
+    Group(GroupId),
     /// A pod, shown as `pod.NAME`.
     Pod(Name),
     /// A pool, shown as `pool.NAME`.
@@ -208,6 +231,7 @@ impl fmt::Display for ObjectRef {
         match self {
             Self::Volume(id) => write!(f, "volume.{}", id.short()),
             Self::Snapshot(id) => write!(f, "snapshot.{}", id.short()),
+            Self::Group(id) => write!(f, "group.{id}"),
             Self::Pod(name) => write!(f, "pod.{name}"),
             Self::Pool(name) => write!(f, "pool.{name}"),
         }

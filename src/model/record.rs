@@ -10,7 +10,7 @@ use super::capability::Capability;
 use super::capacity::Capacity;
 use super::device::FileId;
 use super::filesystem::{FsType, FsUuid};
-use super::name::{SnapshotId, VolumeId};
+use super::name::{GroupId, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
 use super::volume::{Ownership, VolumeSpec};
@@ -91,6 +91,39 @@ pub struct SnapshotRecord {
     /// Whether the bytes are all there and durable.
     pub ready: bool,
     /// When it was taken (RFC 3339).
+    pub created_at: String,
+    /// The group it was taken with, which is deleted as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+}
+
+/// How far a group of snapshots is on its way. There is no state for one that is still being copied: what has no record is disposable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupState {
+    /// All copies are durable under their temporary names; they are being given their own names and records.
+    Placing,
+    /// Every member has its name and its record.
+    Ready,
+    /// It is being deleted; some members may be gone.
+    Deleting,
+}
+
+/// The durable record of a group of snapshots, `STATE/groups/ID.json`. Written once all copies of all volumes are durable, it is what
+/// makes the group exist; it carries its members' records whole, so that any later run can finish or undo what a killed one began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its id.
+    pub id: GroupId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The name it was asked for.
+    pub name: String,
+    /// How far it is.
+    pub state: GroupState,
+    /// Its snapshots, in order of their volumes' ids.
+    pub members: Vec<SnapshotRecord>,
+    /// The moment of all its snapshots (RFC 3339).
     pub created_at: String,
 }
 

@@ -47,7 +47,7 @@ fn write_plan(out: &mut Hasher, plan: &Plan, observed: &Observed) -> fmt::Result
         match object {
             ObjectRef::Volume(id) => write_volume(out, id, observed)?,
             ObjectRef::Snapshot(id) => write!(out, "{:?};", observed.snapshots.get(id))?,
-            ObjectRef::Pod(_) | ObjectRef::Pool(_) => {}
+            ObjectRef::Group(_) | ObjectRef::Pod(_) | ObjectRef::Pool(_) => {}
         }
     }
     Ok(())

@@ -120,6 +120,11 @@ pub(super) fn delete<'a>(draft: &mut Draft<'a>, id: &'a VolumeId) -> Vec<Course<
 pub(super) fn delete_snapshot(draft: &mut Draft<'_>, id: &SnapshotId) {
     let object = ObjectRef::Snapshot(id.clone());
     let Some(record) = recorded_snapshot(draft, id) else { return };
+    if let Some(group) = &record.group {
+        let message = format!("it was taken with group {group} and goes only with all of it");
+        draft.refused.push(refuse("group-member", &object, message, "delete the group (DeleteVolumeGroupSnapshot)"));
+        return;
+    }
     let details = vec![("of".to_owned(), guards::named(&record.volume)), ("size".to_owned(), record.size.to_string())];
     let title = "delete".to_owned();
     draft.changes.push(Change {

@@ -1,14 +1,14 @@
-//! Locks: one a volume or snapshot, and a global one that everybody shares and `gc` holds alone. CLI and server use the same.
+//! Locks: one a volume, snapshot or group of snapshots, and a global one that everybody shares and `gc` holds alone. CLI and server use the same.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::host::{ErrorKind, Host, Lock, LockMode};
-use crate::model::{Layout, SnapshotId, VolumeId};
+use crate::model::{GroupId, Layout, SnapshotId, VolumeId};
 
 use super::StateError;
 
-/// The lock of one volume or snapshot, with a share of the global one.
+/// The lock of one volume, snapshot or group, with a share of the global one.
 #[derive(Debug)]
 pub struct VolumeLock {
     own: Lock,
@@ -36,6 +36,14 @@ impl VolumeLock {
     /// As [`VolumeLock::volume`].
     pub fn snapshot(host: &dyn Host, layout: &Layout, id: &SnapshotId, timeout: Duration) -> Result<Self, StateError> {
         Self::at(host, layout, layout.snapshot_lock(id), LockMode::Exclusive, timeout)
+    }
+
+    /// Takes the lock of a group of snapshots. Order everywhere: volumes by id, then the group, then its snapshots by id.
+    ///
+    /// # Errors
+    /// As [`VolumeLock::volume`].
+    pub fn group(host: &dyn Host, layout: &Layout, id: &GroupId, timeout: Duration) -> Result<Self, StateError> {
+        Self::at(host, layout, layout.group_lock(id), LockMode::Exclusive, timeout)
     }
 
     fn at(

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::record::{RECORD_VERSION, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+use crate::model::record::{GroupRecord, RECORD_VERSION, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 
 /// Something that is kept as a record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -27,6 +27,14 @@ impl Record for VolumeRecord {
 
 impl Record for SnapshotRecord {
     const SCHEMA: &'static str = "csictl.snapshot";
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+}
+
+impl Record for GroupRecord {
+    const SCHEMA: &'static str = "csictl.group";
 
     fn id(&self) -> &str {
         self.id.as_str()

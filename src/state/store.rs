@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::{ErrorKind, FileKind, Host, HostError, Observe};
-use crate::model::record::{Recorded, RunRecord, SnapshotRecord, VolumeRecord};
-use crate::model::{Layout, SnapshotId, VolumeId};
+use crate::model::record::{GroupRecord, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+use crate::model::{GroupId, Layout, SnapshotId, VolumeId};
 
 use super::StateError;
 use super::record::{Record, decode, encode};
@@ -37,6 +37,11 @@ impl<'a> Reader<'a> {
         self.read(&self.layout.snapshot_record(id), id.as_str())
     }
 
+    /// The durable record of a group of snapshots.
+    pub fn group(&self, id: &GroupId) -> Recorded<GroupRecord> {
+        self.read(&self.layout.group_record(id), id.as_str())
+    }
+
     /// The boot-scoped record of a volume; [`Recorded::Absent`] when it is of another boot.
     pub fn run(&self, id: &VolumeId, boot_id: &str) -> Recorded<RunRecord> {
         match self.read::<RunRecord>(&self.layout.run_record(id), id.as_str()) {
@@ -59,6 +64,14 @@ impl<'a> Reader<'a> {
     /// The directory is there and can't be read.
     pub fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, HostError> {
         self.ids(&self.layout.snapshots())
+    }
+
+    /// The groups of snapshots that have a record, in order.
+    ///
+    /// # Errors
+    /// The directory is there and can't be read.
+    pub fn group_ids(&self) -> Result<Vec<GroupId>, HostError> {
+        self.ids(&self.layout.groups())
     }
 
     /// The volumes that have a boot-scoped record, in order.
@@ -177,6 +190,23 @@ impl<'a> Store<'a> {
         self.host.remove_small(&self.layout.snapshot_record(id), true).map(drop)
     }
 
+    /// Writes a group's record durably; its directory is made with the first, since most machines have none.
+    ///
+    /// # Errors
+    /// The machine's, or a directory into which others could write.
+    pub fn put_group(&self, record: &GroupRecord) -> Result<(), StateError> {
+        self.prepare_directory(&self.layout.groups())?;
+        Ok(self.host.write_small(&self.layout.group_record(&record.id), &encode(record), true)?)
+    }
+
+    /// Removes a group's record.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn remove_group(&self, id: &GroupId) -> Result<(), HostError> {
+        self.host.remove_small(&self.layout.group_record(id), true).map(drop)
+    }
+
     /// Writes a volume's boot-scoped record.
     ///
     /// # Errors
@@ -209,6 +239,15 @@ impl<'a> Store<'a> {
     pub fn set_snapshot_aside(&self, id: &SnapshotId) -> Result<PathBuf, StateError> {
         self.prepare_directory(&self.layout.set_aside())?;
         Ok(self.host.set_aside(&self.layout.snapshot_record(id), &self.layout.set_aside())?)
+    }
+
+    /// Sets a group's record aside.
+    ///
+    /// # Errors
+    /// The machine's.
+    pub fn set_group_aside(&self, id: &GroupId) -> Result<PathBuf, StateError> {
+        self.prepare_directory(&self.layout.set_aside())?;
+        Ok(self.host.set_aside(&self.layout.group_record(id), &self.layout.set_aside())?)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Observe};
 use crate::model::Layout;
-use crate::model::record::{Recorded, SnapshotRecord, VolumeRecord};
+use crate::model::record::{GroupRecord, Recorded, SnapshotRecord, VolumeRecord};
 
 use super::{GlobalLock, Reader, StateError, Store};
 
@@ -26,6 +26,9 @@ pub struct StateDocument {
     pub volumes: Vec<VolumeRecord>,
     /// Snapshots, in order of id.
     pub snapshots: Vec<SnapshotRecord>,
+    /// Groups of snapshots, in order of id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupRecord>,
 }
 
 /// What an import did.
@@ -51,8 +54,12 @@ pub fn export(host: &dyn Observe, layout: &Layout, now: String) -> Result<StateD
     for id in reader.snapshot_ids()? {
         snapshots.extend(whole(reader.snapshot(&id), &format!("the record of snapshot {id}"))?);
     }
+    let mut groups = Vec::new();
+    for id in reader.group_ids()? {
+        groups.extend(whole(reader.group(&id), &format!("the record of group {id}"))?);
+    }
     let hostname = host.facts()?.hostname;
-    Ok(StateDocument { schema: STATE_SCHEMA.to_owned(), hostname, exported_at: now, volumes, snapshots })
+    Ok(StateDocument { schema: STATE_SCHEMA.to_owned(), hostname, exported_at: now, volumes, snapshots, groups })
 }
 
 /// Writes the records of a document, all or none of which may differ from what is there.
@@ -90,14 +97,27 @@ pub fn import(
             Some(_) => return Err(differs(&what)),
         }
     }
+    let mut groups = Vec::new();
+    for record in &document.groups {
+        let what = format!("the record of group {}", record.id);
+        match whole(reader.group(&record.id), &what)? {
+            None => groups.push(record),
+            Some(there) if there == *record => {}
+            Some(_) => return Err(differs(&what)),
+        }
+    }
     for record in &volumes {
         store.put_volume(record, true)?;
     }
     for record in &snapshots {
         store.put_snapshot(record)?;
     }
-    let written = volumes.len() + snapshots.len();
-    Ok(Imported { written, unchanged: document.volumes.len() + document.snapshots.len() - written })
+    for record in &groups {
+        store.put_group(record)?;
+    }
+    let written = volumes.len() + snapshots.len() + groups.len();
+    let given = document.volumes.len() + document.snapshots.len() + document.groups.len();
+    Ok(Imported { written, unchanged: given - written })
 }
 
 fn differs(what: &str) -> StateError {

@@ -463,6 +463,7 @@ impl World {
             sector_size: image.sector_size,
             ready: true,
             created_at: "2026-01-01T00:00:00Z".to_owned(),
+            group: None,
         };
         self.observed
             .snapshots

@@ -126,7 +126,7 @@ fn pod(pod: &Pod) -> Row {
 }
 
 const SNAPSHOTS: [&str; 5] = ["SNAPSHOT", "VOLUME", "SIZE", "READY", "TAKEN"];
-const SNAPSHOTS_WIDE: [&str; 2] = ["USED", "FILE"];
+const SNAPSHOTS_WIDE: [&str; 3] = ["USED", "GROUP", "FILE"];
 
 fn snapshot(snapshot: &Snapshot) -> Row {
     Row {
@@ -138,7 +138,7 @@ fn snapshot(snapshot: &Snapshot) -> Row {
             if snapshot.ready { "yes" } else { "no" }.to_owned(),
             or_none(snapshot.created_at.as_ref()),
         ],
-        wide: vec![size(snapshot.used_bytes), or_none(snapshot.path.as_ref())],
+        wide: vec![size(snapshot.used_bytes), or_none(snapshot.group.as_ref()), or_none(snapshot.path.as_ref())],
         json: value(snapshot),
     }
 }

@@ -174,7 +174,7 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     write!(out, "{} {left:<LEFT$}", Painted(style, sign))?;
     match (change.data, &change.object) {
         // A pod has no data of its own.
-        (_, ObjectRef::Pod(_) | ObjectRef::Pool(_)) => {}
+        (_, ObjectRef::Group(_) | ObjectRef::Pod(_) | ObjectRef::Pool(_)) => {}
         (DataFate::None, _) => write!(out, "    data: none")?,
         (DataFate::Kept, _) => write!(out, "    data: kept")?,
         (DataFate::Scratch, _) => write!(out, "    data: scratch")?,

@@ -7,7 +7,7 @@ mod delete;
 mod expand;
 mod list;
 mod modify;
-mod snapshot;
+pub mod snapshot;
 mod validate;
 
 use tonic::{Request, Response, Status};

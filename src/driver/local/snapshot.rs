@@ -35,6 +35,8 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
     let pool = origin.path.parent().map(PathBuf::from).unwrap_or_default();
     let (path, part) = (pool.join(format!("{}.snap", spec.id)), pool.join(format!(".{}.snap.part", spec.id)));
     let mut notes = Vec::new();
+    // The moment it shows is when the copy begins, which may take long.
+    let created_at = now();
     let host = driver.host();
     let file = host.image(&path).map_err(fail)?;
     if let Some(file) = &file
@@ -81,7 +83,8 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
         fs_uuid,
         sector_size: origin.sector_size,
         ready: true,
-        created_at: now(),
+        created_at,
+        group: None,
     };
     driver.store().put_snapshot(&record).map_err(fail)?;
     Ok(Outcome { done: Done::Changed, notes })
@@ -176,6 +179,14 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
             ));
         }
     };
+    if let Some(group) = &record.group {
+        return Err(DriverError::refused(
+            Refusal::GroupMember,
+            object,
+            format!("it was taken with group {group} and goes only with all of it"),
+            "delete the group (DeleteVolumeGroupSnapshot)",
+        ));
+    }
     let approved = Approval { object: object.clone(), loss: Loss::Delete };
     if request.approval.as_ref() != Some(&approved) {
         return Err(DriverError::unapproved(object, Loss::Delete, "its data would be lost (delete)"));
