@@ -60,8 +60,11 @@ pub fn volumes(place: &Place, manifest: &str, pool: &Path, names: &[&str], up: b
 
 /// Asks for a snapshot.
 pub fn snapshot(serving: &Serving, volume: &str, name: &str) -> Result<Snapshot, Status> {
-    let request =
-        CreateSnapshotRequest { source_volume_id: volume.into(), name: name.into(), ..CreateSnapshotRequest::default() };
+    let request = CreateSnapshotRequest {
+        source_volume_id: volume.into(),
+        name: name.into(),
+        ..CreateSnapshotRequest::default()
+    };
     serving.call(serving.controller().create_snapshot(request)).map(|answer| answer.snapshot.unwrap())
 }
 

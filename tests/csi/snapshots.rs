@@ -58,8 +58,7 @@ fn bad_requests_have_the_codes_of_the_specification() {
         ("shop.none", "n", known, Code::NotFound),
         ("../shop.db", "n", known, Code::NotFound),
     ] {
-        let message =
-            serving.refused(expected, serving.controller().create_snapshot(asked(volume, name, parameter)));
+        let message = serving.refused(expected, serving.controller().create_snapshot(asked(volume, name, parameter)));
         assert!(!message.contains('\n'), "{message}");
     }
     serving.ok(serving.controller().create_snapshot(asked("shop.db", "Ünïcödé ../ 名前", known)));
@@ -82,8 +81,7 @@ fn a_projects_snapshot_is_listed_and_not_deleted() {
     let theirs = snapshot(&serving, "shop.db", "theirs").unwrap();
     let (ids, _) = list(&serving, ListSnapshotsRequest::default());
     assert_eq!(ids, ["shop.mine", &theirs.snapshot_id]);
-    let message =
-        serving.refused(Code::FailedPrecondition, serving.controller().delete_snapshot(delete("shop.mine")));
+    let message = serving.refused(Code::FailedPrecondition, serving.controller().delete_snapshot(delete("shop.mine")));
     assert!(message.contains("project shop"), "{message}");
     assert!(place.ok(&["get", "snapshots"]).contains(&theirs.snapshot_id), "the command line sees both");
     place.ok(&["apply", "shop.toml", "--yes"]);
@@ -114,11 +112,8 @@ fn lists_have_a_stable_order_and_tokens_that_last() {
         assert_eq!(list(&serving, request), (Vec::new(), String::new()), "{volume}{snapshot}");
     }
 
-    let page = |token: &str| ListSnapshotsRequest {
-        max_entries: 2,
-        starting_token: token.to_owned(),
-        ..Default::default()
-    };
+    let page =
+        |token: &str| ListSnapshotsRequest { max_entries: 2, starting_token: token.to_owned(), ..Default::default() };
     let (first, token) = list(&serving, page(""));
     assert_eq!(first, ids[..2]);
     // The last entry of the page goes, and the token still continues behind it.
