@@ -10,6 +10,7 @@ pub mod group;
 pub mod identifier;
 pub mod identity;
 pub mod in_flight;
+pub mod index;
 pub mod metadata;
 pub mod node;
 pub mod page;

@@ -7,9 +7,12 @@ use tonic::Status;
 
 use super::config::Config;
 use super::in_flight::InFlight;
+use super::index::{Index, Records};
+use super::status;
 use crate::driver::local::LocalDriver;
 use crate::exec::Engine;
 use crate::exec::lanes::Lane;
+use crate::model::record::{SnapshotRecord, VolumeRecord};
 
 /// What all services share. Cheap to clone.
 #[derive(Clone)]
@@ -20,12 +23,16 @@ struct Inner {
     engine: Engine,
     config: Config,
     in_flight: InFlight,
+    volumes: Index<VolumeRecord>,
+    snapshots: Index<SnapshotRecord>,
 }
 
 impl Plugin {
     /// Over this driver, which must not wait for locks: another csictl's work is answered with ABORTED.
     pub fn new(driver: LocalDriver, engine: Engine, config: Config) -> Self {
-        Self(Arc::new(Inner { driver, engine, config, in_flight: InFlight::default() }))
+        let (volumes, snapshots) =
+            (Index::new(driver.host(), driver.layout()), Index::new(driver.host(), driver.layout()));
+        Self(Arc::new(Inner { driver, engine, config, in_flight: InFlight::default(), volumes, snapshots }))
     }
 
     /// The verbs.
@@ -46,6 +53,24 @@ impl Plugin {
     /// The calls that run.
     pub fn in_flight(&self) -> &InFlight {
         &self.0.in_flight
+    }
+
+    /// Every volume's record as it is now. Blocks: for work on a lane.
+    ///
+    /// # Errors
+    /// INTERNAL when the records can't be read.
+    pub fn volumes(&self) -> Result<Records<VolumeRecord>, Status> {
+        let driver = self.driver();
+        self.0.volumes.records(driver.host(), driver.layout()).map_err(|error| status::of_host(&error))
+    }
+
+    /// Every snapshot's record as it is now. Blocks: for work on a lane.
+    ///
+    /// # Errors
+    /// INTERNAL when the records can't be read.
+    pub fn snapshots(&self) -> Result<Records<SnapshotRecord>, Status> {
+        let driver = self.driver();
+        self.0.snapshots.records(driver.host(), driver.layout()).map_err(|error| status::of_host(&error))
     }
 
     /// Runs blocking work on a lane, with these objects claimed until it ends, and awaits its answer.

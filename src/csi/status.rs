@@ -3,7 +3,7 @@
 use tonic::{Code, Status};
 
 use crate::driver::{DriverError, Refusal};
-use crate::host::ErrorKind;
+use crate::host::{ErrorKind, HostError};
 
 /// The status of a failed verb. Its message has the cause and, behind a full stop, what to do next.
 pub fn of(error: &DriverError) -> Status {
@@ -14,6 +14,11 @@ pub fn of(error: &DriverError) -> Status {
             Status::new(of_kind(cause.kind), sentence(error, help.as_deref().unwrap_or("")))
         }
     }
+}
+
+/// The status of a look at the machine that failed.
+pub fn of_host(error: &HostError) -> Status {
+    Status::new(of_kind(error.kind), error.to_string())
 }
 
 fn sentence(error: &DriverError, help: &str) -> String {
@@ -56,7 +61,6 @@ fn of_kind(kind: ErrorKind) -> Code {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostError;
     use crate::model::ObjectRef;
 
     fn object() -> ObjectRef {

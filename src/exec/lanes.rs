@@ -255,7 +255,15 @@ mod tests {
     }
 
     fn create(spec: VolumeSpec) -> Lane {
-        lane(Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: false, approval: None })), spec)
+        lane(
+            Action::Create(Box::new(CreateRequest {
+                spec: spec.clone(),
+                replaces: false,
+                approval: None,
+                asked: None,
+            })),
+            spec,
+        )
     }
 
     fn stage(spec: VolumeSpec) -> Lane {
@@ -293,7 +301,7 @@ mod tests {
             volume: volume.id.clone(),
         };
         assert_eq!(lane(Action::Snapshot(snapshot), volume.clone()), Lane::Copy);
-        let attach = AttachRequest { id: volume.id.clone(), read_only: false };
+        let attach = AttachRequest { id: volume.id.clone(), read_only: false, attachment: None };
         assert_eq!(lane(Action::Attach(attach), volume), Lane::Kernel);
     }
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod linux;
 pub mod request;
 pub mod sim;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub use request::{
     Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, Holder, Lock, LockMode, LoopHold, NewImage, Place, PoolFacts,
     ToolFacts, Unmount,
 };
+
+pub use watch::{Changes, DirectoryWatch};
 
 /// The answer of a host verb.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -66,6 +69,13 @@ pub trait Observe: Send + Sync {
     /// Whether a directory has no entries, without reading all of them. One that cannot be read is not said to be empty.
     fn is_empty(&self, directory: &Path) -> Result<bool> {
         self.list(directory).map(|names| names.is_empty())
+    }
+
+    /// Watches the names in a directory from now on. The directory need not be there yet. A host that cannot watch answers each time that
+    /// anything may have changed.
+    fn watch(&self, directory: &Path) -> Box<dyn DirectoryWatch> {
+        let _ = directory;
+        Box::new(watch::Unwatched)
     }
 
     /// The whole of a small file (a record); `None` when it is missing.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
+use super::attachment::Attachment;
 use super::capability::Capability;
 use super::capacity::Capacity;
 use super::name::{ObjectRef, SnapshotId, VolumeId};
@@ -158,6 +160,8 @@ pub struct CreateRequest {
     pub replaces: bool,
     /// The approval of that loss.
     pub approval: Option<Approval>,
+    /// What an orchestrator asked for, with which its retries are compared; `None` for a manifest's volume.
+    pub asked: Option<Asked>,
 }
 
 /// For [`Verb::Attach`].
@@ -167,6 +171,8 @@ pub struct AttachRequest {
     pub id: VolumeId,
     /// Attach so that the device itself refuses writes (raw block published read-only).
     pub read_only: bool,
+    /// The node an orchestrator publishes it to; `None` where none does.
+    pub attachment: Option<Attachment>,
 }
 
 /// For [`Verb::Stage`].

@@ -5,6 +5,8 @@
 
 pub mod access_mode;
 pub mod action;
+pub mod asked;
+pub mod attachment;
 pub mod backing;
 pub mod capability;
 pub mod capacity;
@@ -27,6 +29,8 @@ pub mod volume;
 
 pub use access_mode::AccessMode;
 pub use action::{Action, Approval, Done, Loss, Verb};
+pub use asked::Asked;
+pub use attachment::Attachment;
 pub use backing::{Allocate, Backing, DeviceBacking, DirectoryBacking, ImageBacking, Pool, SectorSize, TmpfsBacking};
 pub use capability::Capability;
 pub use capacity::{Capacity, CapacityRange};

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
+use super::attachment::Attachment;
 use super::capability::Capability;
 use super::capacity::Capacity;
 use super::device::FileId;
@@ -51,6 +53,12 @@ pub struct VolumeRecord {
     /// Owner and mode as last given to the root inode, so that a later chown by an application is not undone.
     #[serde(default)]
     pub applied_ownership: Ownership,
+    /// What a CreateVolume call asked for; `None` for a manifest's volume.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+    /// The node it is published to by an orchestrator, until that takes it away.
+    #[serde(default)]
+    pub attachment: Option<Attachment>,
     /// Left its manifest with its data kept.
     pub released: bool,
     /// Rebuilt from the image because the record was lost or corrupt: counts as protected and formatted until its
@@ -62,8 +70,11 @@ pub struct VolumeRecord {
 
 impl VolumeRecord {
     /// Whether a step that loses data is refused whatever is approved.
+    ///
+    /// A rebuilt record is only as good as the image's word. A manifest's waits for its manifest to confirm it; over gRPC there is nothing
+    /// to confirm it with, and DeleteVolume names the very id that the image bears.
     pub fn protected(&self) -> bool {
-        self.spec.prevent_destroy || self.rebuilt
+        self.spec.prevent_destroy || (self.rebuilt && self.spec.owner != Owner::Csi)
     }
 }
 

@@ -132,7 +132,7 @@ fn change(graph: &mut Graph, course: &Course<'_>, out: &mut Emitted) -> Vec<Node
     }
     if let Some((risk, reason)) = why_made(course) {
         let replaces = course.make == Make::Replace;
-        let request = CreateRequest { spec: course.spec.clone().into_owned(), replaces, approval: None };
+        let request = CreateRequest { spec: course.spec.clone().into_owned(), replaces, approval: None, asked: None };
         let node = push(graph, Action::Create(Box::new(request)), risk, reason);
         match course.make {
             Make::Replace | Make::Exchange => out.moving.push(node),
@@ -197,7 +197,8 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
     if course.up() {
         let held = !fresh && (seen.staged.is_some() || seen.loop_device.is_some());
         if course.spec.backing.as_image().is_some() && !held {
-            let request = AttachRequest { id: course.id.clone(), read_only: course.attach_read_only() };
+            let request =
+                AttachRequest { id: course.id.clone(), read_only: course.attach_read_only(), attachment: None };
             let node = graph.push(Action::Attach(request), Risk::None, wanted_by(course));
             graph.edges(&before, node);
             before = vec![node];

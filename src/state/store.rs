@@ -82,10 +82,14 @@ impl<'a> Reader<'a> {
         self.ids(&self.layout.run_volumes())
     }
 
+    /// The id of the record that a file of this name would hold.
+    pub fn id_of<T: std::str::FromStr>(name: &std::ffi::OsStr) -> Option<T> {
+        name.to_str()?.strip_suffix(SUFFIX)?.parse().ok()
+    }
+
     fn ids<T: std::str::FromStr + Ord>(&self, directory: &Path) -> Result<Vec<T>, HostError> {
         let names = self.host.list(directory)?;
-        let mut ids: Vec<T> =
-            names.iter().filter_map(|name| name.to_str()?.strip_suffix(SUFFIX)?.parse().ok()).collect();
+        let mut ids: Vec<T> = names.iter().filter_map(|name| Self::id_of(name)).collect();
         ids.sort();
         Ok(ids)
     }
@@ -300,6 +304,8 @@ pub(crate) mod tests {
             made_directory: false,
             made_targets: std::collections::BTreeMap::new(),
             applied_ownership: Ownership::default(),
+            asked: None,
+            attachment: None,
             released: false,
             rebuilt: false,
             created_at: "2026-01-01T00:00:00Z".to_owned(),

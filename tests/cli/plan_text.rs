@@ -45,7 +45,7 @@ fn spec(name: &str) -> VolumeSpec {
 }
 
 fn create(name: &str, replaces: bool) -> Action {
-    Action::Create(Box::new(CreateRequest { spec: spec(name), replaces, approval: None }))
+    Action::Create(Box::new(CreateRequest { spec: spec(name), replaces, approval: None, asked: None }))
 }
 
 fn stage(name: &str) -> Action {
@@ -157,7 +157,11 @@ fn shop() -> Plan {
         refused: vec![],
         steps: steps(vec![
             (create("cache", false), vec![], Risk::None),
-            (Action::Attach(AttachRequest { id: id("cache"), read_only: false }), vec![0], Risk::None),
+            (
+                Action::Attach(AttachRequest { id: id("cache"), read_only: false, attachment: None }),
+                vec![0],
+                Risk::None,
+            ),
             (stage("cache"), vec![1], Risk::None),
             (Action::Publish(publish("cache", "/var/cache/app")), vec![2], Risk::None),
             (

@@ -402,6 +402,8 @@ impl World {
             made_directory: false,
             made_targets: BTreeMap::new(),
             applied_ownership: spec.ownership,
+            asked: None,
+            attachment: None,
             released: false,
             rebuilt: false,
             created_at: "2026-01-01T00:00:00Z".to_owned(),

@@ -143,8 +143,13 @@ impl Machine {
 
     fn up(&self, spec: &VolumeSpec) -> Vec<Action> {
         let mut actions = vec![
-            Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: false, approval: None })),
-            Action::Attach(AttachRequest { id: spec.id.clone(), read_only: false }),
+            Action::Create(Box::new(CreateRequest {
+                spec: spec.clone(),
+                replaces: false,
+                approval: None,
+                asked: None,
+            })),
+            Action::Attach(AttachRequest { id: spec.id.clone(), read_only: false, attachment: None }),
         ];
         if !spec.is_raw() {
             actions.push(Action::Stage(StageRequest {
@@ -413,7 +418,8 @@ fn a_replacement_is_made_before_the_old_image_goes() {
     write_through(&machine, &old);
     machine.run(&machine.down(&old));
     let new = machine.image("db", FsType::Xfs);
-    let replaces = |approval| Action::Create(Box::new(CreateRequest { spec: new.clone(), replaces: true, approval }));
+    let replaces =
+        |approval| Action::Create(Box::new(CreateRequest { spec: new.clone(), replaces: true, approval, asked: None }));
     assert_eq!(refusal(machine.driver.run(&replaces(None))), Refusal::Unapproved);
     machine.run(&machine.up(&old));
     assert_eq!(read_through(&machine, &old), b"precious");

@@ -5,7 +5,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::AttachLoop;
 use crate::model::action::{AttachRequest, Outcome};
 use crate::model::record::VolumeRecord;
-use crate::model::{Allocate, Backing, Done, ImageBacking, LoopDevice};
+use crate::model::{Allocate, Attachment, Backing, Done, ImageBacking, LoopDevice};
 
 use super::session::Session;
 use super::{LocalDriver, guard};
@@ -20,10 +20,11 @@ pub(super) fn attach(driver: &LocalDriver, request: &AttachRequest) -> Result<Ou
     let mut s = driver.open(&request.id)?;
     let record = s.existing()?;
     in_use(&s, &record)?;
+    published_elsewhere(&s, &record, request.attachment.as_ref())?;
     let mut notes = Vec::new();
-    let done = match record.spec.backing.clone() {
+    let mut done = match record.spec.backing.clone() {
         Backing::Image(backing) => {
-            let attached = attach_image(&mut s, record, &backing, request.read_only)?;
+            let attached = attach_image(&mut s, record.clone(), &backing, request.read_only)?;
             if backing.direct_io && !attached.device.direct_io {
                 notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
             }
@@ -35,7 +36,29 @@ pub(super) fn attach(driver: &LocalDriver, request: &AttachRequest) -> Result<Ou
         }
         Backing::Directory(_) | Backing::Tmpfs(_) => Done::Already,
     };
+    if let (Some(attachment), Some(recorded)) = (&request.attachment, s.record.present())
+        && recorded.attachment.is_none()
+    {
+        let published = VolumeRecord { attachment: Some(attachment.clone()), ..recorded.clone() };
+        s.put_record(published, true)?;
+        done = Done::Changed;
+    }
     Ok(Outcome { done, notes })
+}
+
+/// Refuses what an earlier ControllerPublishVolume keeps from being done (CSI 1.12: another node is FAILED_PRECONDITION, the same node with
+/// other arguments ALREADY_EXISTS).
+fn published_elsewhere(s: &Session<'_>, record: &VolumeRecord, asked: Option<&Attachment>) -> Result<()> {
+    let (Some(is), Some(asked)) = (&record.attachment, asked) else { return Ok(()) };
+    if is == asked {
+        return Ok(());
+    }
+    let (refusal, how) = if is.node == asked.node {
+        (Refusal::Exists, " already, with another capability or another readonly")
+    } else {
+        (Refusal::NotReady, "")
+    };
+    Err(s.refuse(refusal, format!("it is published to node '{}'{how}", is.node), "unpublish it from there first"))
 }
 
 /// Refuses a volume that left its manifest.

@@ -28,6 +28,9 @@ pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Ou
         Recorded::Unknown { cause } => return Err(s.unreadable(&cause)),
         Recorded::Present(record) => {
             s.owned_by(&record, &spec.owner)?;
+            if let (Some(first), Some(retry)) = (&record.asked, &request.asked) {
+                return retried(&mut s, &record, first.difference(retry), spec, notes);
+            }
             if request.replaces && !is_replaced(&s, &record, spec) {
                 replace(&mut s, &record, request, &mut notes)?
             } else {
@@ -35,7 +38,13 @@ pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Ou
             }
         }
         Recorded::Absent | Recorded::Corrupt { .. } => {
-            new(&mut s, fresh(spec), lost, &mut notes)?;
+            let record = VolumeRecord { asked: request.asked.clone(), ..fresh(spec) };
+            let made = new(&mut s, record, lost, &mut notes);
+            if let (Err(_), Some(_), false) = (&made, &request.asked, lost) {
+                // A manifest's next apply goes on where this one failed; an orchestrator may never come back, and has no volume to delete.
+                undo(&mut s, spec);
+            }
+            made?;
             Done::Changed
         }
     };
@@ -53,6 +62,8 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         made_directory: false,
         made_targets: BTreeMap::new(),
         applied_ownership: Ownership::default(),
+        asked: None,
+        attachment: None,
         released: false,
         rebuilt: false,
         created_at: now(),
@@ -140,6 +151,44 @@ fn again(s: &mut Session<'_>, record: &VolumeRecord, spec: &VolumeSpec, notes: &
         done = Done::Changed;
     }
     Ok(done)
+}
+
+/// Takes away what a failed creation left, if the machine lets us; the failure that led here is the one that tells.
+fn undo(s: &mut Session<'_>, spec: &VolumeSpec) {
+    let Backing::Image(backing) = &spec.backing else { return };
+    if matches!(s.host().image(&backing.image_path(&s.id)), Ok(None))
+        && s.host().remove_image(&backing.part_path(&s.id), None).is_ok()
+        && s.store().remove_volume(&s.id).is_ok()
+    {
+        s.record = Recorded::Absent;
+    }
+}
+
+/// The same call again (CSI 1.12, CreateVolume): the volume as it is by now, if the call asks for what the first one asked for. What a
+/// killed server left undone is done, as it was asked for then.
+fn retried(
+    s: &mut Session<'_>,
+    record: &VolumeRecord,
+    difference: Option<&str>,
+    spec: &VolumeSpec,
+    mut notes: Vec<String>,
+) -> Result<Outcome> {
+    let fits = match (record.spec.required(), spec.capacity) {
+        (Some(has), Some(range)) => has >= range.required && range.limit.is_none_or(|limit| has <= limit),
+        _ => true,
+    };
+    if let Some(what) = difference.or((!fits).then_some("capacity")) {
+        return Err(s.refuse(
+            Refusal::Exists,
+            format!("volume {} ('{}') exists already with another {what}", s.id, record.spec.name),
+            "ask for what is there, or choose another name",
+        ));
+    }
+    let done = again(s, record, &record.spec, &mut notes);
+    if done.is_err() && record.image.is_none() {
+        undo(s, &record.spec);
+    }
+    Ok(Outcome { done: done?, notes })
 }
 
 /// What a repeated CreateVolume call has to repeat; a manifest's changes are modify's and expand's.

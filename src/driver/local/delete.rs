@@ -64,6 +64,13 @@ pub(super) fn release(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
 /// Refuses while anything of the machine still shows the volume.
 fn unused(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
     create::taken_down(s, record)?;
+    if let Some(attachment) = &record.attachment {
+        return Err(s.refuse(
+            Refusal::NotReady,
+            format!("it is published to node '{}'", attachment.node),
+            "let its orchestrator take it away there first (ControllerUnpublishVolume)",
+        ));
+    }
     if let Some(device) = own::loop_of(s, record)? {
         return Err(s.refuse(
             Refusal::NotReady,

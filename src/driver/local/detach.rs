@@ -2,7 +2,7 @@
 
 use crate::driver::Result;
 use crate::model::action::Outcome;
-use crate::model::record::RunRecord;
+use crate::model::record::{RunRecord, VolumeRecord};
 use crate::model::{Done, VolumeId};
 
 use super::own::Own;
@@ -27,6 +27,11 @@ pub(super) fn detach(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
     }
     driver.let_go(id);
     let run = s.run.present().map(|run| RunRecord { loop_index: None, ..run.clone() });
-    let notes = s.put_less(None, run)?;
+    let published = s.record.present().filter(|record| record.attachment.is_some());
+    let record = published.map(|record| VolumeRecord { attachment: None, ..record.clone() });
+    if record.is_some() {
+        done = Done::Changed;
+    }
+    let notes = s.put_less(record, run)?;
     Ok(Outcome { done, notes })
 }

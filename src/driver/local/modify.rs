@@ -3,7 +3,7 @@
 use crate::driver::{Refusal, Result};
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
-use crate::model::{Allocate, Backing, Done, LoopDevice, Probe, VolumeSpec};
+use crate::model::{Allocate, Backing, Done, LoopDevice, Owner, Probe, VolumeSpec};
 
 use super::own::{self, Own};
 use super::session::Session;
@@ -72,7 +72,9 @@ pub(super) fn modify_locked(s: &mut Session<'_>, mut record: VolumeRecord, spec:
             done = Done::Changed;
         }
     }
-    if remount(s, &mut record, &own, &mut notes)? == Done::Changed {
+    // Over gRPC it is staged with what NodeStageVolume asked for as well, and takes new options at its next stage.
+    let by_manifest = record.spec.owner != Owner::Csi;
+    if by_manifest && remount(s, &mut record, &own, &mut notes)? == Done::Changed {
         done = Done::Changed;
     }
     Ok(Outcome { done, notes })

@@ -74,6 +74,8 @@ pub(super) fn from_image(
         made_targets: BTreeMap::new(),
         // Nobody knows what was applied: it is not applied again.
         applied_ownership: Ownership::default(),
+        asked: None,
+        attachment: None,
         released: false,
         rebuilt: true,
         created_at: now(),

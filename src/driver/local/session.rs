@@ -250,9 +250,15 @@ impl<'a> Session<'a> {
     /// The old record, still whole, then tells of more than there is, which the next run finds out by looking. Answers what the user
     /// should know.
     pub fn put_less(&mut self, record: Option<VolumeRecord>, run: Option<RunRecord>) -> Result<Vec<String>> {
+        // To which node it is published is the orchestrator's to know again after a power cut. All else is not flushed: at worst a path
+        // that is gone is believed to be csictl's.
+        let was = self.record.present().map(|record| record.attachment.is_some());
+        let unpublished = |record: &VolumeRecord| was == Some(true) && record.attachment.is_none();
         let written = [
-            // Not flushed: at worst a path that is gone is believed to be csictl's.
-            record.map_or(Ok(()), |record| self.put_record(record, false)),
+            record.map_or(Ok(()), |record| {
+                let durable = unpublished(&record);
+                self.put_record(record, durable)
+            }),
             run.map_or(Ok(()), |run| self.put_run(run)),
         ];
         let mut notes = Vec::new();

@@ -10,12 +10,12 @@ use super::commit::Commits;
 use super::errors::failed;
 use super::{
     bind, copy, device, erase, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity, image, lock,
-    lookup, loopdev, mount, ownership, path, probe, small, unmount, who,
+    lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
 };
 use crate::host::{
-    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, FileFacts, FormatRequest, Formatted, Freeze, FsMount,
-    FsUsage, GrowRequest, Holder, Host, Lock, LockMode, NewImage, Observe, Place, PoolFacts, Result, ToolFacts,
-    Unmount,
+    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, FileFacts, FormatRequest, Formatted,
+    Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, Lock, LockMode, NewImage, Observe, Place, PoolFacts, Result,
+    ToolFacts, Unmount,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::record::ImageIdentity;
@@ -105,6 +105,10 @@ impl Observe for LinuxObserve {
         files::is_empty(directory)
     }
 
+    fn watch(&self, directory: &Path) -> Box<dyn DirectoryWatch> {
+        Box::new(watch::Inotify::of(directory))
+    }
+
     fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         small::read(path)
     }
@@ -185,6 +189,10 @@ impl Observe for LinuxHost {
 
     fn is_empty(&self, directory: &Path) -> Result<bool> {
         self.observe.is_empty(directory)
+    }
+
+    fn watch(&self, directory: &Path) -> Box<dyn DirectoryWatch> {
+        self.observe.watch(directory)
     }
 
     fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>> {

@@ -40,6 +40,7 @@ mod small;
 pub mod socket;
 mod sys;
 mod unmount;
+mod watch;
 mod who;
 
 pub use host::{LinuxHost, LinuxObserve};

@@ -174,7 +174,7 @@ fn data_is_lost_only_with_the_fitting_approval_and_never_when_protected() {
         let request = DeleteRequest { id: spec.id.clone(), approval };
         assert_eq!(refusal(world.driver.delete(&request)).0, Refusal::Unapproved);
     }
-    let replaces = CreateRequest { spec: image("db", FsType::Xfs), replaces: true, approval: None };
+    let replaces = CreateRequest { spec: image("db", FsType::Xfs), replaces: true, approval: None, asked: None };
     assert_eq!(refusal(world.driver.create(&replaces)).0, Refusal::Unapproved);
 
     let mut protected = spec.clone();
@@ -356,7 +356,11 @@ fn an_image_that_was_deleted_replaced_or_cut_is_noticed() {
             let formats = |world: &World| world.sim.effects().iter().filter(|e| e.act.contains("format")).count();
             let before = formats(&world);
 
-            let attach = Action::Attach(crate::model::action::AttachRequest { id: spec.id.clone(), read_only: false });
+            let attach = Action::Attach(crate::model::action::AttachRequest {
+                id: spec.id.clone(),
+                read_only: false,
+                attachment: None,
+            });
             assert_eq!(refusal(world.driver.run(&attach)).0, Refusal::WrongIdentity, "{what}");
             assert_eq!(refusal(world.create(&spec)).0, Refusal::WrongIdentity, "{what}");
             assert_eq!(formats(&world), before, "{what}: nothing was formatted");

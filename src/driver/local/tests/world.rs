@@ -130,12 +130,12 @@ pub fn every_sort() -> Vec<VolumeSpec> {
 }
 
 pub fn create(spec: &VolumeSpec) -> Action {
-    Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: false, approval: None }))
+    Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: false, approval: None, asked: None }))
 }
 
 pub fn replace(spec: &VolumeSpec) -> Action {
     let approval = Some(Approval { object: ObjectRef::Volume(spec.id.clone()), loss: Loss::Wipe });
-    Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: true, approval }))
+    Action::Create(Box::new(CreateRequest { spec: spec.clone(), replaces: true, approval, asked: None }))
 }
 
 pub fn stage(spec: &VolumeSpec) -> Action {
@@ -194,7 +194,7 @@ pub fn delete(spec: &VolumeSpec) -> Action {
 
 /// What apply does for a volume with one pod.
 pub fn up(spec: &VolumeSpec) -> Vec<Action> {
-    let attach = Action::Attach(AttachRequest { id: spec.id.clone(), read_only: false });
+    let attach = Action::Attach(AttachRequest { id: spec.id.clone(), read_only: false, attachment: None });
     let mut actions = vec![create(spec), attach];
     if !spec.is_raw() {
         actions.push(stage(spec));
