@@ -4,6 +4,7 @@
 //! answered; an error becomes a gRPC status in [`status`] alone. There is no verb here: what stage or expand mean is the driver's to say.
 
 pub mod capability;
+pub mod condition;
 pub mod config;
 pub mod controller;
 pub mod group;

@@ -58,9 +58,9 @@ impl Mount {
         self.has_option("ro")
     }
 
-    /// Whether the file system itself has become read-only (after an error, say).
+    /// Whether the file system itself has become read-only (after an error, say). ext4 says so in words of its own since Linux 6.15.
     pub fn super_read_only(&self) -> bool {
-        self.super_options.iter().any(|o| o == "ro")
+        self.super_options.iter().any(|o| matches!(o.as_str(), "ro" | "emergency_ro" | "shutdown"))
     }
 
     /// What its propagation is.

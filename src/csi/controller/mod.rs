@@ -4,7 +4,7 @@ mod attach;
 mod capacity;
 mod create;
 mod delete;
-mod expand;
+pub(in crate::csi) mod expand;
 mod list;
 mod modify;
 pub mod snapshot;

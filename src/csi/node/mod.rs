@@ -1,6 +1,8 @@
 //! Node (CSI 1.12, "Node Service RPC"): volumes are mounted and shown to pods. One file an RPC or pair of RPCs.
 
+mod ask;
 mod expand;
+mod info;
 mod publish;
 mod stage;
 mod stats;
@@ -76,10 +78,10 @@ impl Node for NodeService {
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        Err(Status::unimplemented("NodeGetCapabilities"))
+        Ok(Response::new(info::capabilities()))
     }
 
     async fn node_get_info(&self, _: Request<NodeGetInfoRequest>) -> Result<Response<NodeGetInfoResponse>, Status> {
-        Err(Status::unimplemented("NodeGetInfo"))
+        Ok(Response::new(info::info(self.plugin.config())))
     }
 }

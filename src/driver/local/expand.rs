@@ -7,7 +7,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::{ErrorKind, GrowRequest};
 use crate::model::action::{ExpandRequest, Outcome};
 use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{Allocate, Backing, Capacity, Done, FsType, ImageBacking, LoopDevice};
+use crate::model::{Allocate, Backing, Capacity, Done, FsType, ImageBacking, LoopDevice, Owner};
 
 use super::own::{self, Own};
 use super::session::{Session, with_help};
@@ -16,8 +16,13 @@ use super::{LocalDriver, guard, modify};
 pub(super) fn expand(driver: &LocalDriver, request: &ExpandRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
     let record = s.existing()?;
+    if let Some(owner) = &request.owner {
+        s.owned_by(&record, owner)?;
+    }
     let to = request.to.rounded_up();
-    if let Some(limit) = record.spec.capacity.and_then(|range| range.limit)
+    // Over gRPC each call brings its own limit; that of the creation held for the creation.
+    if record.spec.owner != Owner::Csi
+        && let Some(limit) = record.spec.capacity.and_then(|range| range.limit)
         && to > limit
     {
         return Err(s.refuse(
@@ -71,6 +76,7 @@ fn expand_image(
     }
     if let Some(range) = &mut record.spec.capacity {
         range.required = to;
+        range.limit = range.limit.filter(|limit| *limit >= to);
     }
     if s.record.present() != Some(&record) {
         s.put_record(record, true)?;

@@ -11,6 +11,7 @@ mod detach;
 mod expand;
 pub mod gc;
 mod guard;
+pub mod health;
 mod modify;
 pub mod observe;
 mod own;
@@ -22,6 +23,7 @@ mod source;
 mod stage;
 mod unpublish;
 mod unstage;
+mod usage;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::model::{Backing, BlockId, Done, Mount, PublishKind, PublishSpec};
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, attach, guard};
+use super::{LocalDriver, attach, guard, usage};
 
 /// Options of the mount itself that a publish takes over from the stage.
 const PER_MOUNT: [&str; 8] =
@@ -29,7 +29,9 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
     let mut s = driver.open(&publish.volume)?;
     let mut record = s.existing()?;
     attach::in_use(&s, &record)?;
-    fits(&s, &record, publish)?;
+    if publish.capability.is_none() {
+        fits(&s, &record, publish)?;
+    }
     let own = Own::of(&s, Some(&record))?;
     let stack = own.stack(&s, &publish.target)?;
     if let Some(foreign) = &stack.foreign {
@@ -40,14 +42,16 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         ));
     }
     if let Some(mount) = stack.top() {
-        same_publish(&s, publish, mount)?;
+        same_publish(&s, &record, publish, mount)?;
         let mut run = s.run_or_new()?;
         run.publishes.insert(publish.target.clone(), publish.clone());
         s.put_run(run)?;
         return Ok(unstack(&s, &own, publish)?.into());
     }
+    usage::fits(&s, &record, publish.capability.as_ref())?;
+    fits(&s, &record, publish)?;
+    staged_there(&s, publish)?;
     alone(&s, &own, &record, publish)?;
-    let shown = shown(&s, &own, &record, publish)?;
     let target = s.host().target(&publish.trusted_root, &publish.target).map_err(|error| s.fail(error))?;
     if let Some((link, to)) = &target.symlink {
         return Err(s.refuse(
@@ -57,11 +61,20 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         ));
     }
     right_kind(&s, publish, target.kind)?;
+    if publish.capability.is_some() && record.spec.is_raw() {
+        device_for(&mut s, &own, &record, publish)?;
+    }
+    let shown = shown(&s, &own, &record, publish)?;
     make_target(&mut s, &mut record, publish, target.kind == TargetKind::Absent)?;
     // The intent comes first: a bind that a killed run leaves is then known to be ours.
     let mut run = s.run_or_new()?;
     run.publishes.insert(publish.target.clone(), publish.clone());
     s.put_run(run)?;
+    let read_only = read_only(&record, publish);
+    let group = publish.capability.as_ref().and_then(|capability| capability.group);
+    if let Some(group) = group.filter(|_| !read_only && publish.kind == PublishKind::Mount) {
+        s.host().change_group(&shown.source, group).map_err(|error| s.fail(error))?;
+    }
     let request = BindMount {
         source: shown.source,
         expect: shown.expect,
@@ -69,9 +82,9 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         target: publish.target.clone(),
         trusted_root: publish.trusted_root.clone(),
         kind: publish.kind,
-        read_only: read_only(&record, publish),
+        read_only,
         propagation: publish.propagation,
-        options: record.spec.mount_options.iter().filter(|o| PER_MOUNT.contains(&o.as_str())).cloned().collect(),
+        options: options(&s, &record, publish),
     };
     s.host().bind(&request).map_err(|error| s.fail(error))?;
     Ok(Done::Changed.into())
@@ -79,7 +92,18 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
 
 /// Whether writes through it are refused: the publish says so, or the access mode.
 fn read_only(record: &VolumeRecord, publish: &PublishSpec) -> bool {
-    publish.read_only || record.spec.access_mode.read_only()
+    let capability = publish.capability.as_ref();
+    publish.read_only
+        || usage::access_mode(record, capability).read_only()
+        || capability.is_some_and(|capability| capability.mount_flags.iter().any(|flag| flag == "ro"))
+}
+
+/// Flags of the mount itself: those of the stage, as it was asked for or as the manifest says, and of the publish.
+fn options(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec) -> Vec<String> {
+    let staged = s.run.present().filter(|run| run.stage_capability.is_some()).map(|run| &run.stage_options);
+    let asked = publish.capability.iter().flat_map(|capability| &capability.mount_flags);
+    let all = staged.unwrap_or(&record.spec.mount_options).iter().chain(asked);
+    all.filter(|option| PER_MOUNT.contains(&option.as_str())).cloned().collect()
 }
 
 fn fits(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec) -> Result<()> {
@@ -103,13 +127,18 @@ fn fits(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec) -> Result
 }
 
 /// What is at the target already has to be what is asked (CSI 1.12: same target, other arguments is ALREADY_EXISTS).
-fn same_publish(s: &Session<'_>, publish: &PublishSpec, mount: &Mount) -> Result<()> {
+fn same_publish(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec, mount: &Mount) -> Result<()> {
     let recorded = s.run.present().and_then(|run| run.publishes.get(&publish.target));
     let same = |is: &PublishSpec| {
         is.kind == publish.kind
             && is.sub_path == publish.sub_path
             && is.read_only == publish.read_only
             && is.propagation == publish.propagation
+            && is.staging_path == publish.staging_path
+            && match (&is.capability, &publish.capability) {
+                (Some(is), Some(asked)) => usage::same(record, is, asked),
+                (is, asked) => is.is_none() && asked.is_none(),
+            }
     };
     let differs = match recorded {
         Some(is) => !same(is),
@@ -120,8 +149,9 @@ fn same_publish(s: &Session<'_>, publish: &PublishSpec, mount: &Mount) -> Result
         return Err(s.refuse(
             Refusal::Exists,
             format!(
-                "{} shows it already with other arguments (read_only, sub_path or propagation)",
-                publish.target.display()
+                "{} shows it already with other arguments (read_only, {})",
+                publish.target.display(),
+                if publish.capability.is_some() { "capability or staging path" } else { "sub_path or propagation" }
             ),
             "unpublish it there first",
         ));
@@ -148,17 +178,16 @@ fn unstack(s: &Session<'_>, own: &Own, publish: &PublishSpec) -> Result<Done> {
 
 /// One publish only, unless the access mode allows many.
 fn alone(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpec) -> Result<()> {
-    if record.spec.access_mode.allows_many() {
-        return Ok(());
-    }
+    let mode = |publish: &PublishSpec| usage::access_mode(record, publish.capability.as_ref());
+    let many = mode(publish).allows_many();
     let Some(run) = s.run.present() else { return Ok(()) };
-    for (target, other) in &run.publishes {
+    for (target, other) in run.publishes.iter().filter(|(_, other)| !many || !mode(other).allows_many()) {
         if *target != publish.target && !own.stack(s, target)?.ours.is_empty() {
             return Err(s.refuse(
                 Refusal::Incompatible,
                 format!(
                     "access mode {} allows one publish, and pod {} has it at {}",
-                    record.spec.access_mode,
+                    if many { mode(other) } else { mode(publish) },
                     other.pod,
                     target.display()
                 ),
@@ -167,6 +196,45 @@ fn alone(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpe
         }
     }
     Ok(())
+}
+
+/// Refuses a publish from a path at which it is not staged (CSI 1.12, NodePublishVolume: FAILED_PRECONDITION).
+fn staged_there(s: &Session<'_>, publish: &PublishSpec) -> Result<()> {
+    let Some(path) = &publish.staging_path else { return Ok(()) };
+    let is = s.run.present().and_then(|run| run.staging_path.as_ref());
+    if is == Some(path) {
+        return Ok(());
+    }
+    let elsewhere = is.map_or_else(String::new, |is| format!(": it is staged at {}", is.display()));
+    Err(s.refuse(
+        Refusal::NotReady,
+        format!("it is not staged at {}{elsewhere}", path.display()),
+        "stage it there first (NodeStageVolume)",
+    ))
+}
+
+/// A raw block volume's loop device as the publish wants it: read-only ones refuse writes at the device, since a read-only bind of its node
+/// does not. While nothing else shows it, it is attached anew for that; one that was lost is attached again.
+fn device_for(s: &mut Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpec) -> Result<()> {
+    let Backing::Image(backing) = &record.spec.backing else { return Ok(()) };
+    let wanted = read_only(record, publish);
+    if let Some(device) = own::loop_of(s, record)? {
+        if device.read_only == wanted || shown_elsewhere(s, own, publish)? {
+            return Ok(());
+        }
+        s.host().detach_loop(device.index, device.backing).map_err(|error| s.busy(error, device.block, None))?;
+    }
+    let record = s.record.present().cloned().unwrap_or_else(|| record.clone());
+    attach::attach_image(s, record, backing, wanted).map(drop)
+}
+
+fn shown_elsewhere(s: &Session<'_>, own: &Own, publish: &PublishSpec) -> Result<bool> {
+    for target in s.run.present().into_iter().flat_map(|run| run.publishes.keys()) {
+        if *target != publish.target && !own.stack(s, target)?.ours.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What is to be bound: never a plain directory where a mount should be.

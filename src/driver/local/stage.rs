@@ -7,12 +7,14 @@ use crate::host::{FormatRequest, FsMount, GrowRequest};
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::mount_options::{MountKind, check_all};
 use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec};
+use crate::model::{
+    AccessMode, Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec,
+};
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
 use super::session::{Session, with_help};
-use super::{LocalDriver, attach, guard};
+use super::{LocalDriver, attach, guard, usage};
 
 /// What a file system may leave unused at the end of its device: less than any allocation group or block group.
 const GROW_SLACK: u64 = 1 << 20;
@@ -31,12 +33,15 @@ pub(super) fn stage(driver: &LocalDriver, request: &StageRequest) -> Result<Outc
 
 fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRequest) -> Result<Outcome> {
     let mut notes = Vec::new();
+    let own = Own::of(s, Some(&record))?;
+    let run = s.run_or_new()?;
+    let request = &asked(s, &own, &record, &run, request)?;
+    usage::fits(s, &record, request.capability.as_ref())?;
     if record.spec.is_raw() {
         return stage_raw(s, record, request);
     }
-    let options = options(s, &record.spec, &request.mount_options)?;
-    let own = Own::of(s, Some(&record))?;
-    let run = s.run_or_new()?;
+    let access_mode = usage::access_mode(&record, request.capability.as_ref());
+    let options = options(s, &record.spec, access_mode, &request.mount_options)?;
     not_staged_elsewhere(s, &own, &run, request)?;
     let stack = own.stack(s, &request.staging_path)?;
     if let Some(foreign) = &stack.foreign {
@@ -56,14 +61,21 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     let mut intent = run;
     intent.staging_path = Some(request.staging_path.clone());
     intent.stage_options.clone_from(&request.mount_options);
+    intent.stage_capability.clone_from(&request.capability);
     if staged {
         s.put_run(intent)?;
     } else {
         let before = intent.clone();
         if let Err(error) = mount(s, &mut record, request, intent, options, &mut notes) {
             let publishes = before.publishes;
-            let cleared =
-                RunRecord { staging_path: None, stage_options: Vec::new(), loop_index: None, publishes, ..before };
+            let cleared = RunRecord {
+                staging_path: None,
+                stage_options: Vec::new(),
+                stage_capability: None,
+                loop_index: None,
+                publishes,
+                ..before
+            };
             // The first error is the one that tells; a record too many is harmless.
             let _ = s.put_run(cleared);
             return Err(error);
@@ -71,20 +83,69 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
         done = Done::Changed;
     }
     s.driver.let_go(&s.id);
-    if own_root(s, &mut record, &request.staging_path, !staged, &mut notes)? == Done::Changed {
+    let group = request.capability.as_ref().and_then(|capability| capability.group);
+    if !access_mode.read_only()
+        && own_root(s, &mut record, &request.staging_path, (!staged, group), &mut notes)? == Done::Changed
+    {
         done = Done::Changed;
     }
     Ok(Outcome { done, notes })
 }
 
+/// The request with every mount option it comes to: a manifest's has them; an orchestrator's are those of its capability and those the
+/// volume was given since, unless it is staged already, with those of then.
+fn asked(
+    s: &Session<'_>,
+    own: &Own,
+    record: &VolumeRecord,
+    run: &RunRecord,
+    request: &StageRequest,
+) -> Result<StageRequest> {
+    let mut asked = request.clone();
+    let Some(capability) = &request.capability else { return Ok(asked) };
+    if usage::staged_already(s, own, record, run, (&request.staging_path, capability))? {
+        asked.mount_options.clone_from(&run.stage_options);
+    } else {
+        asked.mount_options.clone_from(&capability.mount_flags);
+        let more = record.spec.mount_options.iter().filter(|option| !capability.mount_flags.contains(option));
+        asked.mount_options.extend(more.cloned());
+    }
+    Ok(asked)
+}
+
 /// A raw block volume has no mount to stage; it is attached, and the path is remembered.
 fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) -> Result<Outcome> {
+    let mut run = s.run_or_new()?;
+    if run.staging_path.as_ref().is_some_and(|path| *path != request.staging_path) {
+        return Err(elsewhere(s, &run));
+    }
     let mut done = Done::Already;
     match record.spec.backing.clone() {
         Backing::Image(backing) => {
             let adopted = own::loop_of(s, &record)?;
-            let read_only = adopted.map_or(record.spec.access_mode.read_only(), |device| device.read_only);
-            done = attach::attach_image(s, record, &backing, read_only)?.done;
+            if adopted.is_none() && request.capability.is_some() {
+                // Written before, so that a loop device which a killed run leaves goes with the unstage.
+                run.stage_attached = true;
+                run.staging_path = Some(request.staging_path.clone());
+                run.stage_capability.clone_from(&request.capability);
+                s.put_run(run)?;
+            }
+            let access_mode = usage::access_mode(&record, request.capability.as_ref());
+            let read_only = adopted.map_or(access_mode.read_only(), |device| device.read_only);
+            done = match attach::attach_image(s, record, &backing, read_only) {
+                Ok(attached) => attached.done,
+                Err(error) => {
+                    let run = s.run_or_new()?;
+                    // The first error is the one that tells.
+                    let _ = s.put_run(RunRecord {
+                        staging_path: None,
+                        stage_capability: None,
+                        stage_attached: false,
+                        ..run
+                    });
+                    return Err(error);
+                }
+            };
         }
         Backing::Device(backing) => {
             guard::device(s, &backing)?;
@@ -92,10 +153,8 @@ fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) 
         Backing::Directory(_) | Backing::Tmpfs(_) => {}
     }
     let mut run = s.run_or_new()?;
-    if run.staging_path.as_ref().is_some_and(|path| *path != request.staging_path) {
-        return Err(elsewhere(s, &run));
-    }
     run.staging_path = Some(request.staging_path.clone());
+    run.stage_capability.clone_from(&request.capability);
     s.put_run(run)?;
     Ok(done.into())
 }
@@ -119,7 +178,12 @@ fn not_staged_elsewhere(s: &Session<'_>, own: &Own, run: &RunRecord, request: &S
 }
 
 /// Every option of the mount: those asked for, checked once more, and those that are always set.
-pub(super) fn options(s: &Session<'_>, spec: &VolumeSpec, asked: &[String]) -> Result<Vec<String>> {
+pub(super) fn options(
+    s: &Session<'_>,
+    spec: &VolumeSpec,
+    access_mode: AccessMode,
+    asked: &[String],
+) -> Result<Vec<String>> {
     let kind = match (&spec.backing, &spec.fs) {
         (Backing::Tmpfs(_), _) => MountKind::Tmpfs,
         (Backing::Directory(_), _) => MountKind::Bind,
@@ -136,7 +200,7 @@ pub(super) fn options(s: &Session<'_>, spec: &VolumeSpec, asked: &[String]) -> R
             options.push(option);
         }
     };
-    if spec.access_mode.read_only() {
+    if access_mode.read_only() {
         add("ro".to_owned());
     }
     add("nosuid".to_owned());
@@ -149,7 +213,7 @@ pub(super) fn options(s: &Session<'_>, spec: &VolumeSpec, asked: &[String]) -> R
     }
     for option in accepted {
         // Read-only is the access mode's to say.
-        if option.key != "rw" || !spec.access_mode.read_only() {
+        if option.key != "rw" || !access_mode.read_only() {
             add(option.to_string());
         }
     }
@@ -277,10 +341,14 @@ fn mount(
     // Written before the mount, so that one a killed run leaves is known to be csictl's.
     s.put_run(intent)?;
     s.host().mount(&mount).map_err(|error| explain(s, record, block.as_ref(), s.fail(error)))?;
-    if let Some(storage) = &block {
+    if let Some(storage) = block.as_ref().filter(|_| is_writable(&mount.options)) {
         grow_mounted(s, record, storage, &request.staging_path)?;
     }
     Ok(())
+}
+
+fn is_writable(options: &[String]) -> bool {
+    !options.iter().any(|option| option == "ro")
 }
 
 /// A block device about to be mounted.
@@ -325,8 +393,7 @@ fn prepare(
         };
         with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
     })?;
-    let writable = !options.iter().any(|option| option == "ro");
-    if fs.fs_type == FsType::Ext4 && writable && is_short(s, &fs, storage)? {
+    if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, &fs, storage)? {
         let request = GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None };
         s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
     }
@@ -336,11 +403,7 @@ fn prepare(
 /// xfs and btrfs grow only while mounted.
 fn grow_mounted(s: &Session<'_>, record: &VolumeRecord, storage: &Storage, mount_point: &Path) -> Result<()> {
     let Some(fs) = &record.spec.fs else { return Ok(()) };
-    if storage.verified
-        || fs.fs_type == FsType::Ext4
-        || record.spec.access_mode.read_only()
-        || !is_short(s, fs, storage)?
-    {
+    if storage.verified || fs.fs_type == FsType::Ext4 || !is_short(s, fs, storage)? {
         return Ok(());
     }
     let request =
@@ -383,16 +446,18 @@ fn explain(s: &Session<'_>, record: &VolumeRecord, storage: Option<&Storage>, er
     }
 }
 
-/// Gives the root inode its owner, mode and group, where they were asked for and not yet given.
+/// Gives the root inode its owner, mode and group, where they were asked for and not yet given; the group is that of the record unless
+/// another is asked for.
 pub(super) fn own_root(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
     staging_path: &Path,
-    mounted_now: bool,
+    (mounted_now, group): (bool, Option<u32>),
     notes: &mut Vec<String>,
 ) -> Result<Done> {
     let spec = record.spec.clone();
-    let wanted = spec.ownership != Ownership::default() || spec.fs_group.is_some();
+    let group = group.or(spec.fs_group);
+    let wanted = spec.ownership != Ownership::default() || group.is_some();
     if !wanted || spec.access_mode.read_only() {
         return Ok(Done::Already);
     }
@@ -409,7 +474,7 @@ pub(super) fn own_root(
     if due && spec.ownership != Ownership::default() {
         done = s.host().set_ownership(staging_path, spec.ownership).map_err(|error| s.fail(error))?;
     }
-    if let Some(group) = spec.fs_group
+    if let Some(group) = group
         && s.host().change_group(staging_path, group).map_err(|error| s.fail(error))? == Done::Changed
     {
         done = Done::Changed;

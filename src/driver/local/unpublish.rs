@@ -3,22 +3,32 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::driver::Result;
+use crate::driver::{Refusal, Result};
 use crate::host::ErrorKind;
 use crate::model::action::{Outcome, UnpublishRequest};
 use crate::model::record::VolumeRecord;
 use crate::model::{Done, PublishKind};
 
 use super::LocalDriver;
-use super::own::Own;
+use super::own::{self, Own};
 use super::session::Session;
 
 pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
     let record = s.known()?;
+    if request.remove_target {
+        not_a_manifests(&s, &request.target)?;
+    }
     let mut own = Own::of(&s, record.as_ref())?;
     own.also_at(&request.target, record.is_none() && request.remove_target);
     let (mut done, foreign) = own.unmount_all(&s, &request.target, &request.trusted_root)?;
+    if let (Some(foreign), true, true) = (&foreign, request.remove_target, record.is_some()) {
+        return Err(s.refuse(
+            Refusal::Foreign,
+            format!("{} is mounted at {}, and is not of this volume", own::describe(foreign), request.target.display()),
+            "take that mount away by hand; csictl leaves alone what it did not make",
+        ));
+    }
     let made = record.as_ref().is_some_and(|record| record.made_targets.contains_key(&request.target));
     let mut removed = false;
     if foreign.is_none() && (made || request.remove_target) {
@@ -44,6 +54,19 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
     }
     let notes = s.put_less(kept, run)?;
     Ok(Outcome { done, notes })
+}
+
+/// Refuses to take away for an orchestrator what a manifest published.
+fn not_a_manifests(s: &Session<'_>, target: &Path) -> Result<()> {
+    let Some(publish) = s.run.present().and_then(|run| run.publishes.get(target)) else { return Ok(()) };
+    if publish.capability.is_some() {
+        return Ok(());
+    }
+    Err(s.refuse(
+        Refusal::Foreign,
+        format!("pod {} of a manifest has it at {}", publish.pod, target.display()),
+        "take it out of that pod and apply, or csictl destroy the pod",
+    ))
 }
 
 /// Removes one empty path; answers whether it was there. One that csictl made and somebody filled since is left.

@@ -15,6 +15,20 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
     let mut s = driver.open(&request.id)?;
     let record = s.known()?;
     let own = Own::of(&s, record.as_ref())?;
+    let raw = record.as_ref().is_some_and(|record| record.spec.is_raw());
+    if let Some(run) = s.run.present().filter(|_| request.by_orchestrator) {
+        if run.staging_path.as_ref().is_some_and(|path| *path != request.staging_path) {
+            // Nothing of it is at that path; where it is staged is another call's business.
+            return Ok(Done::Already.into());
+        }
+        if run.staging_path.is_some() && run.stage_capability.is_none() {
+            return Err(s.refuse(
+                Refusal::Foreign,
+                format!("a manifest has it staged at {}", request.staging_path.display()),
+                "take it down with csictl destroy",
+            ));
+        }
+    }
     not_published(&s, &own, record.as_ref())?;
     let mut done = Done::Already;
     if !own.stack(&s, &request.staging_path)?.ours.is_empty() {
@@ -37,14 +51,21 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         }
     }
     let mut run = s.run.present().cloned();
+    if let (Some(record), Some(true)) = (record.as_ref().filter(|_| raw), run.as_ref().map(|run| run.stage_attached))
+        && let Some(device) = own::loop_of(&s, record)?
+    {
+        s.host().detach_loop(device.index, device.backing).map_err(|error| s.busy(error, device.block, None))?;
+        done = Done::Changed;
+    }
     if let Some(run) = &mut run {
         if run.staging_path.take().is_some() {
             done = Done::Changed;
         }
         run.stage_options.clear();
+        run.stage_capability = None;
         run.publishes.clear();
         // A loop with AUTOCLEAR went with its mount; if it did not, detach finds it by its file.
-        if record.as_ref().is_none_or(|record| !record.spec.is_raw()) {
+        if !raw || std::mem::take(&mut run.stage_attached) {
             run.loop_index = None;
         }
     }

@@ -1,0 +1,76 @@
+//! What the node's requests have in common: the volume they name, and what of their contexts matters. Secrets and tokens are counted and
+//! never read.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use tonic::Status;
+
+use crate::csi::capability::Capability;
+use crate::csi::plugin::Plugin;
+use crate::csi::proto::VolumeCapability;
+use crate::csi::{request, status};
+use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::{Name, VolumeId};
+
+/// The pod a kubelet publishes for (`podInfoOnMount`).
+const POD_NAME: &str = "csi.storage.k8s.io/pod.name";
+/// The pod of a publish whose caller names none.
+const NO_POD: &str = "csi";
+
+/// The volume a request names; `None` for an id that no volume of ours can have. Such an id never becomes a path.
+pub(super) fn volume_id(text: &str) -> Result<Option<VolumeId>, Status> {
+    request::required("volume_id", text).map(|text| text.parse().ok())
+}
+
+/// NOT_FOUND for a volume.
+pub(super) fn unknown(id: &str) -> Status {
+    Status::not_found(format!("there is no volume '{}'", id.escape_debug()))
+}
+
+/// The record of a volume that has to be there.
+pub(super) fn record(plugin: &Plugin, id: &VolumeId) -> Result<VolumeRecord, Status> {
+    match plugin.driver().record(id) {
+        Recorded::Present(record) => Ok(record),
+        Recorded::Absent => Err(unknown(id.as_str())),
+        Recorded::Corrupt { cause } | Recorded::Unknown { cause } => {
+            Err(Status::failed_precondition(format!("the record of volume {id} cannot be read: {cause}")))
+        }
+        Recorded::Newer { version } => Err(Status::failed_precondition(format!(
+            "the record of volume {id} has version {version}, written by a newer csictl: use that one"
+        ))),
+    }
+}
+
+/// The capability a request has to have.
+pub(super) fn capability(asked: Option<&VolumeCapability>) -> Result<Capability, Status> {
+    Capability::read(asked.ok_or_else(|| Status::invalid_argument("volume_capability is missing"))?)
+}
+
+/// Checks the sizes of a request's maps.
+pub(super) fn maps(maps: &[(&str, &HashMap<String, String>)]) -> Result<(), Status> {
+    maps.iter().try_for_each(|(field, map)| request::map(field, map))
+}
+
+/// A path that an orchestrator's volume is shown at: not `/`, and not of csictl's own directories.
+pub(super) fn place<'a>(plugin: &Plugin, field: &str, text: &'a str) -> Result<&'a Path, Status> {
+    let path = request::path(field, text)?;
+    let layout = plugin.driver().layout();
+    if path == Path::new("/") || layout.owns(path) {
+        let why = format!("{field} '{}' is not for volumes to be mounted at", text.escape_debug());
+        return Err(Status::invalid_argument(why));
+    }
+    Ok(path)
+}
+
+/// The pod's name for messages: as the volume context has it, where that is a name.
+pub(super) fn pod(context: &HashMap<String, String>) -> Name {
+    let named = context.get(POD_NAME).and_then(|name| name.parse().ok());
+    named.unwrap_or_else(|| NO_POD.parse().expect("'csi' is a name"))
+}
+
+/// A driver's failure as a status.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+pub(super) fn failed(error: crate::driver::DriverError) -> Status {
+    status::of(&error)
+}
