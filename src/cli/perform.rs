@@ -33,6 +33,8 @@ pub struct Job<'a> {
     pub approved: BTreeSet<Approval>,
     /// Asking and failing.
     pub run: &'a RunArgs,
+    /// When a volume is refused: do nothing at all, or go on without it.
+    pub on_refusal: OnError,
     /// The command in the past: `applied`.
     pub past: &'static str,
     /// The command to type to do it again.
@@ -64,15 +66,25 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     let observed = &job.looked.observed;
     let plan = plan::plan(job.desired, observed, &context.layout, job.intent);
     (job.check)(&plan)?;
-    // Every guard that can be judged before the first effect is judged here: any no, and nothing is done.
+    let (plan, aside) = match job.on_refusal {
+        OnError::Continue if !plan.refused.is_empty() => {
+            plan::around(job.desired, observed, &context.layout, job.intent)
+        }
+        _ => (plan, Vec::new()),
+    };
+    // Every guard that can be judged before the first effect is judged here: any no that was not planned around, and nothing is done.
     if !plan.refused.is_empty() {
         return Err(refused(&plan));
+    }
+    for refused in &aside {
+        context.printer.err(format!("{} ({}): left as it is", Problem::of_refused(refused), refused.help));
     }
     if plan.is_empty() {
         if job.looked.observed.host.privileged {
             clear_left(context, &**host, job);
         }
-        return nothing_to_do(context, job, &plan);
+        let exit = nothing_to_do(context, job, &plan)?;
+        return Ok(if aside.is_empty() { exit } else { Exit::Partial });
     }
     privilege(job.looked, &plan)?;
     tools::check(host.tools(), &plan, observed)?;
@@ -106,7 +118,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         context.printer.note(format!("{object}: left as it is, since its state could not be read: {cause}"));
     }
     let exit = Exit::of_summary(&summary, signal(&stop));
-    Ok(if exit == Exit::Done && !unknown.is_empty() { Exit::Partial } else { exit })
+    Ok(if exit == Exit::Done && !(unknown.is_empty() && aside.is_empty()) { Exit::Partial } else { exit })
 }
 
 fn signal(stop: &Stop) -> Option<Exit> {

@@ -4,6 +4,7 @@
 //! Way in: `diff::plan` makes a [`Plan`]; [`Plan::approve`] turns it into an [`ApprovedPlan`], the only thing the executor runs.
 
 pub mod approve;
+pub mod around;
 pub mod diff;
 pub mod drift;
 pub mod fingerprint;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Action, Desired, Name, ObjectRef, Verb};
 
 pub use approve::{ApprovedPlan, MissingApproval};
+pub use around::around;
 pub use diff::plan;
 pub use fingerprint::fingerprint;
 pub use intent::Intent;

@@ -77,6 +77,7 @@ pub struct RunArgs {
   csictl apply shop.toml
   csictl apply shop.toml --yes
   csictl apply shop.toml --approve volume.scratch=wipe
+  csictl apply shop.toml --on-refusal continue  at boot: without a disk that is missing
   csictl apply shop.plan                        a file made by 'plan --out'")]
 pub struct ApplyArgs {
     /// The manifest, or a plan file; '-' reads stdin
@@ -85,6 +86,9 @@ pub struct ApplyArgs {
     /// Asking and failing.
     #[command(flatten)]
     pub run: RunArgs,
+    /// When a volume is refused: stop before the first step, or continue without it and exit 6
+    #[arg(long, value_name = "HOW", value_enum, default_value = "stop", hide_possible_values = true)]
+    pub on_refusal: OnError,
     /// Let one object lose its data: volume.NAME=delete or volume.NAME=wipe
     #[arg(long, value_name = "OBJECT=LOSS", value_parser = parse_approve, add = ArgValueCandidates::new(complete::approvals))]
     pub approve: Vec<ApproveArg>,

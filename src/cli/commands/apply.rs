@@ -29,6 +29,7 @@ pub fn run(context: &Context, args: &ApplyArgs) -> Result<Exit> {
         approve: &args.approve,
         approved: BTreeSet::new(),
         run: &args.run,
+        on_refusal: args.on_refusal,
         past,
         command: context.command(&format!("apply {}", shell_word(&given.name))),
         check: &check,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::args::DestroyArgs;
+use crate::cli::args::{DestroyArgs, OnError};
 use crate::cli::context::{Context, shell_word};
 use crate::cli::exit::Exit;
 use crate::cli::names;
@@ -32,6 +32,7 @@ pub fn run(context: &Context, args: &DestroyArgs) -> Result<Exit> {
         approve: &[],
         approved,
         run: &args.run,
+        on_refusal: OnError::Stop,
         past: "destroyed",
         command: context.command(&command),
         check: &|_| Ok(()),

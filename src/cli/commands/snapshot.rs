@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::args::{ApproveArg, GetArgs, GetKind, RunArgs, SnapshotCommand};
+use crate::cli::args::{ApproveArg, GetArgs, GetKind, OnError, RunArgs, SnapshotCommand};
 use crate::cli::context::{Context, Looked};
 use crate::cli::exit::Exit;
 use crate::cli::names;
@@ -67,6 +67,7 @@ pub fn imperative(
         approve,
         approved: BTreeSet::new(),
         run,
+        on_refusal: OnError::Stop,
         past,
         command: context.command(command),
         check: &|_| Ok(()),
