@@ -5,6 +5,8 @@ mod architecture;
 mod cli;
 #[cfg(feature = "serve")]
 mod csi;
+#[cfg(feature = "serve")]
+mod deploy;
 mod exec;
 mod faults;
 mod manifest;
