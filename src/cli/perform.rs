@@ -87,7 +87,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         return Ok(if aside.is_empty() { exit } else { Exit::Partial });
     }
     privilege(job.looked, &plan)?;
-    tools::check(host.tools(), &plan, observed)?;
+    tools::check(|| host.tools(), &plan, observed)?;
     let (approvals, typed) = approvals(context, job, &plan)?;
     if job.run.yes {
         // Nobody is shown the plan, and what it has to say beside its steps is worth hearing all the same.

@@ -9,10 +9,13 @@ use crate::model::filesystem::FormatPolicy;
 use crate::model::{Action, FsType, Observed};
 use crate::plan::Plan;
 
-/// Refuses a plan that would end in a missing helper.
-pub fn check(tools: Vec<ToolFacts>, plan: &Plan, observed: &Observed) -> Result<()> {
+/// Refuses a plan that would end in a missing helper. Asking for their versions starts them, so a plan that needs none does not ask.
+pub fn check(tools: impl FnOnce() -> Vec<ToolFacts>, plan: &Plan, observed: &Observed) -> Result<()> {
     let needed: BTreeSet<&str> = plan.steps.iter().flat_map(|step| needed(&step.action, observed)).copied().collect();
-    let problems: Vec<_> = tools
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<_> = tools()
         .into_iter()
         .filter(|tool| tool.path.is_none() && needed.contains(tool.name))
         .map(|tool| {
@@ -70,8 +73,8 @@ mod tests {
         let observed = Observed::default();
         let plan = plan(&desired, &observed, &layout, &Intent::Apply);
         assert!(!plan.is_empty());
-        assert!(check(vec![tool("mkfs.xfs", true), tool("mkfs.btrfs", false)], &plan, &observed).is_ok());
-        let Err(Failure::Problems(exit, problems)) = check(vec![tool("mkfs.xfs", false)], &plan, &observed) else {
+        assert!(check(|| vec![tool("mkfs.xfs", true), tool("mkfs.btrfs", false)], &plan, &observed).is_ok());
+        let Err(Failure::Problems(exit, problems)) = check(|| vec![tool("mkfs.xfs", false)], &plan, &observed) else {
             panic!("a missing mkfs.xfs was not missed");
         };
         assert_eq!(exit, Exit::Missing);

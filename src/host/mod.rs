@@ -125,6 +125,10 @@ pub trait Host: Observe {
     /// (boot-scoped records) nothing is flushed.
     fn write_small(&self, path: &Path, content: &[u8], durable: bool) -> Result<()>;
 
+    /// Appends a line to a small file that is there, if it is no longer than `most` bytes then; `Already` means it does not fit, or the
+    /// file is missing, and nothing was done. Nothing is flushed: a kill leaves the line whole or not there, a power cut may leave a part.
+    fn append_small(&self, path: &Path, line: &[u8], most: u64) -> Result<Done>;
+
     /// Removes a small file, durably when `durable`.
     fn remove_small(&self, path: &Path, durable: bool) -> Result<Done>;
 
@@ -169,6 +173,12 @@ pub trait Host: Observe {
 
     /// Detaches a loop device if its backing still is `file`, and looks again: success means it is gone.
     fn detach_loop(&self, index: u32, file: FileId) -> Result<Done>;
+
+    /// A loop device without discards (of a `full` image) may have gone with its last mount: whoever gets its number next shall have
+    /// them again. Does nothing to a device in use; best effort.
+    fn renew_loop(&self, index: u32) {
+        let _ = index;
+    }
 
     /// Tells a loop device that its file has grown.
     fn resize_loop(&self, index: u32, file: FileId) -> Result<Done>;

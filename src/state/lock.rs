@@ -1,6 +1,7 @@
 //! Locks: one a volume, snapshot or group of snapshots, and a global one that everybody shares and `gc` holds alone. CLI and server use the same.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::host::{ErrorKind, Host, Lock, LockMode};
@@ -12,28 +13,30 @@ use super::StateError;
 #[derive(Debug)]
 pub struct VolumeLock {
     own: Lock,
-    _global: Lock,
+    _global: Arc<Lock>,
 }
 
 impl VolumeLock {
-    /// Takes a volume's lock.
+    /// Takes a volume's lock, with a share of the global one that may be others' too ([`share_global`]).
     ///
     /// # Errors
     /// [`StateError::LockHeld`] when somebody else kept it for all of `timeout`.
-    pub fn volume(
+    pub fn within(
+        global: Arc<Lock>,
         host: &dyn Host,
         layout: &Layout,
         id: &VolumeId,
         mode: LockMode,
         timeout: Duration,
     ) -> Result<Self, StateError> {
-        Self::at(host, layout, layout.volume_lock(id), mode, timeout)
+        let own = take(host, layout.volume_lock(id), mode, timeout)?;
+        Ok(Self { own, _global: global })
     }
 
     /// Takes a snapshot's lock.
     ///
     /// # Errors
-    /// As [`VolumeLock::volume`].
+    /// As [`VolumeLock::within`].
     pub fn snapshot(host: &dyn Host, layout: &Layout, id: &SnapshotId, timeout: Duration) -> Result<Self, StateError> {
         Self::at(host, layout, layout.snapshot_lock(id), LockMode::Exclusive, timeout)
     }
@@ -41,7 +44,7 @@ impl VolumeLock {
     /// Takes the lock of a group of snapshots. Order everywhere: volumes by id, then the group, then its snapshots by id.
     ///
     /// # Errors
-    /// As [`VolumeLock::volume`].
+    /// As [`VolumeLock::within`].
     pub fn group(host: &dyn Host, layout: &Layout, id: &GroupId, timeout: Duration) -> Result<Self, StateError> {
         Self::at(host, layout, layout.group_lock(id), LockMode::Exclusive, timeout)
     }
@@ -53,7 +56,7 @@ impl VolumeLock {
         mode: LockMode,
         timeout: Duration,
     ) -> Result<Self, StateError> {
-        let global = take(host, layout.global_lock(), LockMode::Shared, timeout)?;
+        let global = Arc::new(share_global(host, layout, timeout)?);
         let own = take(host, path, mode, timeout)?;
         Ok(Self { own, _global: global })
     }
@@ -62,6 +65,14 @@ impl VolumeLock {
     pub fn own(&self) -> &Lock {
         &self.own
     }
+}
+
+/// Takes a share of the global lock: while anybody has one, nobody holds it alone.
+///
+/// # Errors
+/// [`StateError::LockHeld`] when somebody held it alone for all of `timeout`.
+pub fn share_global(host: &dyn Host, layout: &Layout, timeout: Duration) -> Result<Lock, StateError> {
+    take(host, layout.global_lock(), LockMode::Shared, timeout)
 }
 
 /// The global lock, held alone: no verb runs meanwhile.

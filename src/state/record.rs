@@ -1,5 +1,6 @@
-//! The bytes of a record: one line of JSON that names its schema and version and carries a checksum over the record's exact
-//! bytes. Pure, so that it can be fuzzed; whatever bytes come in, the answer is a [`Recorded`] and never a panic.
+//! The bytes of a record: a line of JSON that names its schema and version and carries a checksum over the record's exact
+//! bytes. A change that need not outlive a power cut is appended as a further whole line: the last line that is whole counts, so that an append
+//! that was torn leaves what was before it. Pure, so that it can be fuzzed; whatever bytes come in, the answer is a [`Recorded`] and never a panic.
 //!
 //! The envelope's own layout is fixed, byte for byte, because a checksum over bytes needs to know where they begin.
 
@@ -79,6 +80,18 @@ pub fn encode<T: Record>(record: &T) -> Vec<u8> {
 
 /// What these bytes, filed under `id`, are.
 pub fn decode<T: Record>(bytes: &[u8], id: &str) -> Recorded<T> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next().unwrap_or_default();
+    if !first.starts_with(head(T::SCHEMA, 0).split("crc32:").next().unwrap_or_default().as_bytes())
+        && let newer @ Recorded::Newer { .. } = decode_line(first, id)
+    {
+        return newer;
+    }
+    let later = lines.rev().map(|line| decode_line(line, id)).find(|line| !matches!(line, Recorded::Corrupt { .. }));
+    later.unwrap_or_else(|| decode_line(first, id))
+}
+
+fn decode_line<T: Record>(bytes: &[u8], id: &str) -> Recorded<T> {
     let corrupt = |cause: String| Recorded::Corrupt { cause };
     if bytes.is_empty() {
         return corrupt("it is empty".to_owned());
@@ -145,6 +158,27 @@ mod tests {
             assert!(decode::<VolumeRecord>(&flipped, "shop.db").present().is_none(), "bit at {at}");
             assert!(matches!(decode::<VolumeRecord>(&bytes[..at], "shop.db"), Recorded::Corrupt { .. }), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn the_last_whole_line_counts_and_a_torn_one_leaves_the_one_before() {
+        let before = volume_record("shop.db");
+        let mut after = before.clone();
+        after.released = true;
+        let first = encode(&before);
+        let both = [first.clone(), encode(&after)].concat();
+
+        assert_eq!(decode(&both, "shop.db"), Recorded::Present(after));
+        for cut in first.len()..both.len() {
+            assert_eq!(decode(&both[..cut], "shop.db"), Recorded::Present(before.clone()), "cut at {cut}");
+            let mut zeroed = both.clone();
+            zeroed[cut..].fill(0);
+            assert_eq!(decode(&zeroed, "shop.db"), Recorded::Present(before.clone()), "zeros from {cut}");
+        }
+        let third = [both[..both.len() - 9].to_vec(), b"\n".to_vec(), encode(&before)].concat();
+        assert_eq!(decode(&third, "shop.db"), Recorded::Present(before));
+        let newer = [first, br#"{"schema":"csictl.volume/7","version":7}"#.to_vec()].concat();
+        assert_eq!(decode::<VolumeRecord>(&newer, "shop.db"), Recorded::Newer { version: 7 });
     }
 
     #[test]

@@ -145,6 +145,8 @@ fn files(script: &mut Script<'_>) {
     script.tell("remove a", host.remove_dir(&path("a")));
     script.tell("write", host.write_small(&path("a/record"), b"one", true));
     script.tell("write again", host.write_small(&path("a/record"), b"two", false));
+    script.tell("append to half a line", host.append_small(&path("a/record"), b"three\n", 4096));
+    script.tell("append to nothing", host.append_small(&path("a/none"), b"three\n", 4096));
     script.tell("write nowhere", host.write_small(&path("none/record"), b"x", true));
     let read = host.read_small(&path("a/record")).unwrap();
     script.say("read", read);

@@ -47,6 +47,27 @@ fn a_record_is_replaced_read_set_aside_and_removed() {
 }
 
 #[test]
+fn a_line_is_appended_only_to_a_whole_one_with_room() {
+    let rig = Rig::new();
+    let record = rig.path("a.json");
+    let append = |line: &[u8]| rig.host.append_small(&record, line, 12).unwrap();
+    assert_eq!(append(b"one\n"), Done::Already);
+    for (is, fits) in [("", false), ("one", false), ("one\n", true), ("12345678\n", false)] {
+        rig.host.write_small(&record, is.as_bytes(), false).unwrap();
+
+        let done = append(b"two\n");
+
+        let expect = if fits { (Done::Changed, format!("{is}two\n")) } else { (Done::Already, is.to_owned()) };
+        assert_eq!((done, fs::read_to_string(&record).unwrap()), expect);
+    }
+    fs::write(rig.path("victim"), "untouched\n").unwrap();
+    fs::remove_file(&record).unwrap();
+    std::os::unix::fs::symlink(rig.path("victim"), &record).unwrap();
+    assert_eq!(append(b"two\n"), Done::Already);
+    assert_eq!(fs::read_to_string(rig.path("victim")).unwrap(), "untouched\n");
+}
+
+#[test]
 fn a_link_or_a_leftover_in_the_way_is_not_written_through() {
     let rig = Rig::new();
     fs::write(rig.path("victim"), "untouched").unwrap();

@@ -18,6 +18,7 @@ pub(super) struct Attached {
 
 pub(super) fn attach(driver: &LocalDriver, request: &AttachRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
+    drop(driver.take_unstaged(&request.id));
     let record = s.existing()?;
     in_use(&s, &record)?;
     published_elsewhere(&s, &record, request.attachment.as_ref())?;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{Host, HostError, LockMode, Observe, Unmount};
+use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
 use crate::model::{Done, FileId, Layout, Mount, MountTable, Name, ObjectRef, VolumeId};
 use crate::state::{GlobalLock, Reader, StateError};
@@ -241,7 +242,11 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
                 expect: top.device,
                 root: Some(top.root.clone()),
             };
-            host.unmount(&request).map_err(|error| {
+            let answer = host.unmount(&request);
+            if answer.is_ok() && top.device.major == LOOP_MAJOR {
+                host.renew_loop(top.device.minor);
+            }
+            answer.map_err(|error| {
                 let busy = error.kind == crate::host::ErrorKind::Busy;
                 let failed = host_failure(&object, error);
                 let help = format!("csictl who {} shows who holds it", target.display());

@@ -29,17 +29,19 @@ mod usage;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::driver::{Driver, Result};
-use crate::host::{Host, LoopHold};
+use crate::host::{Host, Lock, LoopHold};
 use crate::model::action::{
     AttachRequest, CreateRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome, StageRequest,
     UnpublishRequest, UnstageRequest,
 };
 use crate::model::observed::HostFacts;
-use crate::model::{Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
+use crate::model::{FileId, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
+use crate::state::{StateError, lock};
 
 /// How long another csictl is waited for, unless said otherwise.
 pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,6 +60,10 @@ pub struct LocalDriver {
     holds: Mutex<HashMap<VolumeId, (u32, LoopHold)>>,
     /// Volumes whose file system this process has made and verified itself, so that its first stage need not probe again.
     verified: Mutex<HashSet<VolumeId>>,
+    /// Images whose volumes this process has unstaged, where they lie and which file they are: what the detach that follows looks at.
+    unstaged: Mutex<HashMap<VolumeId, (PathBuf, FileId)>>,
+    /// The share of the global lock that all running verbs have together.
+    global: Mutex<Weak<Lock>>,
 }
 
 impl LocalDriver {
@@ -72,6 +78,8 @@ impl LocalDriver {
             prepared: OnceLock::new(),
             holds: Mutex::default(),
             verified: Mutex::default(),
+            unstaged: Mutex::default(),
+            global: Mutex::default(),
         }
     }
 
@@ -113,6 +121,28 @@ impl LocalDriver {
     fn let_go(&self, id: &VolumeId) {
         let hold = self.holds.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         drop(hold);
+    }
+
+    fn set_unstaged(&self, id: &VolumeId, path: PathBuf, file: FileId) {
+        self.unstaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), (path, file));
+    }
+
+    fn take_unstaged(&self, id: &VolumeId) -> Option<(PathBuf, FileId)> {
+        self.unstaged.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
+    /// A share of the global lock: taken by the verb that finds none running, kept until the last one that runs has ended.
+    fn share_global(&self) -> std::result::Result<Arc<Lock>, StateError> {
+        let begun = Instant::now();
+        let mut shared = self.global.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = shared.upgrade() {
+            return Ok(lock);
+        }
+        // Who waited for another verb to get it has waited that long already.
+        let left = self.lock_timeout.saturating_sub(begun.elapsed());
+        let lock = Arc::new(lock::share_global(self.host(), &self.layout, left)?);
+        *shared = Arc::downgrade(&lock);
+        Ok(lock)
     }
 
     fn set_verified(&self, id: &VolumeId) {

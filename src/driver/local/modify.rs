@@ -27,7 +27,7 @@ fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) ->
     if was.path != asked.path {
         let before = s.host().device(&was.path).ok().flatten();
         let own = Own::of(s, Some(record))?;
-        if before.is_some_and(|before| before.block == now.block) || own.shows(now.block) {
+        if before.is_some_and(|before| before.block == now.block) || own.shows(s, now.block)? {
             was.path.clone_from(&asked.path);
         }
     }

@@ -1,12 +1,14 @@
 //! Which mounts are a volume's own. Judged by what the kernel says is mounted (device, root, inode), and by a recorded place
 //! only where the kernel cannot tell one from another: two binds of one host file system, two tmpfs.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{FileKind, Observe, Unmount};
+use crate::model::device::LOOP_MAJOR;
 use crate::model::record::VolumeRecord;
-use crate::model::{Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind};
+use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind};
 
 use super::guard;
 use super::session::Session;
@@ -33,9 +35,14 @@ enum Behind {
 #[derive(Debug, Clone)]
 pub(super) struct Own {
     behind: Behind,
-    /// The device of the file system seen at the staging path; differs from the block device for btrfs.
-    stage_device: Option<BlockId>,
+    /// The device of the file system seen at the staging path; differs from the block device for btrfs. Looked at when it is needed:
+    /// most mounts are known by the block device itself.
+    stage_device: OnceCell<Option<BlockId>>,
+    /// Where it is staged.
+    staging_path: PathBuf,
     places: Vec<PathBuf>,
+    /// Whether a loop device behind it may be without discards.
+    without_discards: bool,
 }
 
 /// The mounts at one path, lowest first.
@@ -66,15 +73,24 @@ pub(super) fn shows_block(host: &dyn Observe, mount: &Mount, block: BlockId) -> 
 /// written. An inode number alone proves nothing: once freed, it is given to another file.
 pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
     let Some(backing) = record.spec.backing.as_image() else { return Ok(None) };
-    let fail = |error| s.fail(error);
-    let there = s.host().image(&backing.image_path(&s.id)).ok().flatten();
-    if let Some(image) = there
-        && (record.image == Some(image.file) || guard::is_image_of(image.identity.as_ref(), &record.spec))
-        && let Some(device) = s.host().loop_of_image(&image.path, image.file, s.hint()).map_err(fail)?
+    let path = backing.image_path(&s.id);
+    if let Some(file) = image_of(s, record, &path)
+        && let Some(device) = s.host().loop_of_image(&path, file, s.hint()).map_err(|error| s.fail(error))?
     {
         return Ok(Some(device));
     }
     former_loop(s, record)
+}
+
+/// The file at an image's path, if that is the volume's: the one recorded, or one that says so itself.
+fn image_of(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Option<FileId> {
+    let there = s.host().stat(path).ok().flatten()?;
+    if there.kind == FileKind::File && record.image == Some(there.file) {
+        return Some(there.file);
+    }
+    let image = s.host().image(path).ok().flatten()?;
+    let is_it = record.image == Some(image.file) || guard::is_image_of(image.identity.as_ref(), &record.spec);
+    is_it.then_some(image.file)
 }
 
 /// The loop device that still shows the file the image was before it was replaced or unlinked.
@@ -112,16 +128,30 @@ impl Own {
         if let Some(record) = record {
             places.extend(record.made_targets.keys().cloned());
         }
-        let mut own = Self { behind, stage_device: None, places };
         let staging_path = s.run.present().and_then(|run| run.staging_path.clone());
         let staging_path = staging_path.unwrap_or_else(|| s.layout().staging_path(&s.id));
-        own.stage_device = own.stack(s, &staging_path)?.ours.last().map(|mount| mount.device);
+        let image = record.map(|record| record.spec.backing.as_image());
+        let without_discards = image.is_none_or(|image| image.is_some_and(|image| image.allocate == Allocate::Full));
+        let own = Self { behind, stage_device: OnceCell::new(), staging_path, places, without_discards };
+        if !matches!(own.behind, Behind::Block(_)) {
+            own.look_at_stage(s)?;
+        }
         Ok(own)
     }
 
     /// Whether its staging mount is of this device.
-    pub fn shows(&self, block: BlockId) -> bool {
-        self.stage_device == Some(block)
+    pub fn shows(&self, s: &Session<'_>, block: BlockId) -> Result<bool> {
+        Ok(self.look_at_stage(s)? == Some(block))
+    }
+
+    /// The device of what is ours at the staging path. What is seen there is judged without it.
+    fn look_at_stage(&self, s: &Session<'_>) -> Result<Option<BlockId>> {
+        if let Some(device) = self.stage_device.get() {
+            return Ok(*device);
+        }
+        let blind = Self { stage_device: OnceCell::from(None), ..self.clone() };
+        let device = blind.stack(s, &self.staging_path)?.ours.last().map(|mount| mount.device);
+        Ok(*self.stage_device.get_or_init(|| device))
     }
 
     /// Takes a path for a recorded place too: an orchestrator that asks for its removal vouches for it when no record is left.
@@ -135,10 +165,15 @@ impl Own {
     pub fn stack(&self, s: &Session<'_>, path: &Path) -> Result<Stack> {
         let mounts = s.host().mounts_at(path).map_err(|error| s.fail(error))?;
         let Some(top) = mounts.last().cloned() else { return Ok(Stack::default()) };
-        let node = self.node_root(s, path, &top);
+        let mut ours = Vec::with_capacity(mounts.len());
+        for mount in &mounts {
+            ours.push(self.is_ours(s, path, mount)?);
+        }
+        // Only what is not known by its file system can be a bound device node.
+        let node = if ours.last() == Some(&true) { None } else { self.node_root(s, path, &top) };
         let mut stack = Stack::default();
-        for mount in mounts {
-            if self.is_ours(s, path, &mount) || node.as_ref() == Some(&mount.root) {
+        for (mount, ours) in mounts.into_iter().zip(ours) {
+            if ours || node.as_ref() == Some(&mount.root) {
                 stack.ours.push(mount);
             } else if mount.id == top.id {
                 stack.foreign = Some(mount);
@@ -154,12 +189,15 @@ impl Own {
         (facts.kind == FileKind::Block && facts.device == Some(block)).then(|| top.root.clone())
     }
 
-    fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> bool {
+    fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> Result<bool> {
         let recorded = || self.places.iter().any(|place| place == path);
-        if self.stage_device == Some(mount.device) && !matches!(self.behind, Behind::Directory(_)) {
-            return true;
+        if matches!(self.behind, Behind::Block(block) if mount.device == block) {
+            return Ok(true);
         }
-        match self.behind {
+        if !matches!(self.behind, Behind::Directory(_)) && self.look_at_stage(s)? == Some(mount.device) {
+            return Ok(true);
+        }
+        Ok(match self.behind {
             Behind::Block(block) => shows_block(s.host(), mount, block),
             Behind::Directory(file) => {
                 let same = || s.host().stat(path).ok().flatten().is_some_and(|facts| facts.file == file);
@@ -171,14 +209,33 @@ impl Own {
                 let makes = FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type);
                 recorded() && (makes || path.starts_with(s.layout().staging()) || is_recorded_node(s, path))
             }
-        }
+        })
     }
 
     /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there.
     pub fn unmount_all(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
+        self.take_away(s, path, trusted_root, false)
+    }
+
+    /// The same at the staging path. Frozen by a run that was killed, the file system could not be unmounted: it is thawed first.
+    pub fn unmount_staged(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
+        self.take_away(s, path, trusted_root, true)
+    }
+
+    fn take_away(
+        &self,
+        s: &Session<'_>,
+        path: &Path,
+        trusted_root: &Path,
+        mut thaw: bool,
+    ) -> Result<(Done, Option<Mount>)> {
         let mut done = Done::Already;
         for _ in 0..MOST_STACKED {
             let stack = self.stack(s, path)?;
+            if thaw && !stack.ours.is_empty() {
+                let _ = s.host().thaw(path);
+                thaw = false;
+            }
             let Some(top) = stack.top() else {
                 if let (Some(foreign), false) = (&stack.foreign, stack.ours.is_empty()) {
                     return Err(s.refuse(
@@ -208,6 +265,10 @@ impl Own {
             }
             if answer.map_err(|error| s.busy(error, top.device, Some(path)))? == Done::Changed {
                 done = Done::Changed;
+                if self.without_discards && top.device.major == LOOP_MAJOR {
+                    // With AUTOCLEAR the loop may have gone with this mount.
+                    s.host().renew_loop(top.device.minor);
+                }
             }
         }
         Err(s.refuse(

@@ -55,7 +55,9 @@ impl LocalDriver {
         let object = ObjectRef::Volume(id.clone());
         self.prepare(&object)?;
         let boot = self.facts(&object)?.boot_id.clone();
-        let lock = VolumeLock::volume(self.host(), &self.layout, id, mode, self.lock_timeout)
+        let lock = self
+            .share_global()
+            .and_then(|global| VolumeLock::within(global, self.host(), &self.layout, id, mode, self.lock_timeout))
             .map_err(|error| state_error(&object, error))?;
         let record = self.reader().volume(id);
         let run = self.reader().run(id, &boot);

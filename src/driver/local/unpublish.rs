@@ -38,6 +38,9 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         }
     }
     let kept = if let Some(mut record) = record {
+        if removed {
+            record.made_targets.remove(&request.target);
+        }
         if foreign.is_none() && forget_targets(&s, &mut record, Some(request))? == Done::Changed {
             done = Done::Changed;
         }

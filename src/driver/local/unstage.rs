@@ -31,12 +31,8 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
     }
     not_published(&s, &own, record.as_ref())?;
     let mut done = Done::Already;
-    if !own.stack(&s, &request.staging_path)?.ours.is_empty() {
-        // Frozen by a run that was killed, it could not be unmounted.
-        let _ = s.host().thaw(&request.staging_path);
-    }
     let root = own::staging_root(&s, &request.staging_path);
-    let (unmounted, foreign) = own.unmount_all(&s, &request.staging_path, &root)?;
+    let (unmounted, foreign) = own.unmount_staged(&s, &request.staging_path, &root)?;
     driver.let_go(&request.id);
     if unmounted == Done::Changed {
         done = Done::Changed;
@@ -78,6 +74,16 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         less = Some(record);
     }
     let notes = s.put_less(less, run)?;
+    if notes.is_empty()
+        && let Some((file, path)) = s.record.present().and_then(|record| {
+            // What a controller published, detach has to write down as no longer so.
+            let plain = !record.spec.is_raw() && record.attachment.is_none();
+            let image = record.spec.backing.as_image().filter(|_| plain)?;
+            Some((record.image?, image.image_path(&s.id)))
+        })
+    {
+        driver.set_unstaged(&s.id, path, file);
+    }
     Ok(Outcome { done, notes })
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::commit::Commits;
 use super::errors::failed;
 use super::{
-    bind, copy, device, erase, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity, image, lock,
-    lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
+    bind, copy, device, discard, erase, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity, image,
+    lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
 };
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, FileFacts, FormatRequest, Formatted,
@@ -253,6 +253,10 @@ impl Host for LinuxHost {
         small::write(&self.commits, path, content, durable)
     }
 
+    fn append_small(&self, path: &Path, line: &[u8], most: u64) -> Result<Done> {
+        small::append(path, line, most)
+    }
+
     fn remove_small(&self, path: &Path, durable: bool) -> Result<Done> {
         small::remove(&self.commits, path, durable)
     }
@@ -303,6 +307,10 @@ impl Host for LinuxHost {
 
     fn detach_loop(&self, index: u32, file: FileId) -> Result<Done> {
         loopdev::detach(index, file)
+    }
+
+    fn renew_loop(&self, index: u32) {
+        discard::renew(index);
     }
 
     fn resize_loop(&self, index: u32, file: FileId) -> Result<Done> {

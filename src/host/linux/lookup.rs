@@ -57,6 +57,35 @@ pub fn stack_at(target: &Path) -> Result<Vec<Mount>> {
     Ok(table()?.into_iter().filter(|mount| mount.target == target).collect())
 }
 
+/// The mount that is seen at a place.
+pub struct Top {
+    /// It.
+    pub mount: Mount,
+    /// What tells it from every other, those before and after it too: the kernel's unique id, which is never given twice. Without one
+    /// (before 6.8), the id that mountinfo shows and how many mounts lie there.
+    pub key: (u64, usize),
+}
+
+/// The visible mount at exactly `target`: what [`stack_at`] has last, without following it down.
+pub fn top_at(target: &Path) -> Result<Option<Top>> {
+    let facts = match statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MNT_ID_UNIQUE) {
+        Ok(facts) => facts,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(failed("look at the mounts of", target)(error.into())),
+    };
+    if knows_mount_roots(&facts) && !facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(None);
+    }
+    if has_unique_id(&facts)
+        && let Some((mount, _)) = by_unique_id(facts.stx_mnt_id, target)?
+    {
+        return Ok((mount.target == target).then_some(Top { mount, key: (facts.stx_mnt_id, 0) }));
+    }
+    let mut stack: Vec<Mount> = table()?.into_iter().filter(|mount| mount.target == target).collect();
+    let many = stack.len();
+    Ok(stack.pop().map(|mount| Top { key: (mount.id, many), mount }))
+}
+
 /// The mount that an open file lies on, and whether the file is that mount's root.
 pub fn mount_of(fd: BorrowedFd<'_>, object: &Path) -> Result<(Mount, bool)> {
     let act = "look at the mount of";

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use loopdev::LoopControl;
+use rustix::fs::{AtFlags, statat};
 
 use super::errors::{failed, wrong};
 use super::free_loop::{Candidate, candidate};
@@ -70,7 +71,9 @@ pub fn loops() -> Result<Vec<LoopDevice>> {
 
 /// Indices of the devices that have something behind them, in no order.
 fn attached() -> Result<Vec<u32>> {
-    const BLOCK: &str = "/sys/block";
+    // Not /sys/block, whose entries are links that would be followed for each.
+    const BLOCK: &str = "/sys/devices/virtual/block";
+    let folder = File::open(BLOCK).map_err(failed("list loop devices in", BLOCK))?;
     let entries = fs::read_dir(BLOCK).map_err(failed("list loop devices in", BLOCK))?;
     let mut indices = Vec::new();
     for entry in entries {
@@ -80,7 +83,7 @@ fn attached() -> Result<Vec<u32>> {
             continue;
         };
         // The kernel has this folder only while something is attached.
-        if fs::symlink_metadata(format!("{BLOCK}/loop{index}/loop")).is_ok() {
+        if statat(&folder, format!("loop{index}/loop"), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             indices.push(index);
         }
     }

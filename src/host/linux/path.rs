@@ -79,7 +79,9 @@ pub fn open_parent(act: &'static str, trusted_root: &Path, target: &Path) -> Res
     let path = relative(trusted_root, target)?;
     let name =
         path.file_name().ok_or_else(|| wrong(ErrorKind::UnsafePath, act, target, "it is the trusted root itself"))?;
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) else {
+        return Ok((root, name.to_owned()));
+    };
     let parent = open_below(root.as_fd(), above, OFlags::PATH | OFlags::DIRECTORY)
         .map_err(|error| unsafe_path(act, trusted_root, target, error))?;
     Ok((parent, name.to_owned()))

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, unlinkat};
@@ -35,10 +36,24 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     if !metadata.is_file() || metadata.len() > LONGEST {
         return Err(wrong(ErrorKind::Invalid, ACT, path, "it is not a small file"));
     }
-    // Room for one byte more than there are: the end is then found without another read.
-    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + 1);
-    file.take(LONGEST).read_to_end(&mut content).map_err(failed(ACT, path))?;
-    Ok(Some(content))
+    read_whole(file, usize::try_from(metadata.len()).unwrap_or_default()).map(Some).map_err(failed(ACT, path))
+}
+
+/// The content of a file that should have `length` bytes. Asked for one more, a regular file that gives just these has no more: thousands of
+/// records are read without a call that only finds their end.
+fn read_whole(mut file: File, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut content = vec![0; length + 1];
+    let read = loop {
+        match file.read(&mut content) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            answer => break answer?,
+        }
+    };
+    content.truncate(read);
+    if read != length {
+        file.take(LONGEST).read_to_end(&mut content)?;
+    }
+    Ok(content)
 }
 
 /// Replaces a small file as a whole.
@@ -73,6 +88,38 @@ pub fn write(commits: &Commits, path: &Path, content: &[u8], durable: bool) -> R
         Some(writer) => writer.commit(directory.as_fd()).map_err(failed(ACT, path)),
         None => Ok(()),
     }
+}
+
+/// Appends a line to a small file that is there, ends with a whole line and stays small, in one call: a kill finds it done or not begun.
+pub fn append(path: &Path, line: &[u8], most: u64) -> Result<Done> {
+    const ACT: &str = "append to";
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match openat(CWD, path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        // A link in its place is not written through; replacing the file replaces the link.
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(Done::Already),
+        Err(error) => return Err(refused(ACT, path)(error)),
+    };
+    let metadata = file.metadata().map_err(failed(ACT, path))?;
+    let length = metadata.len();
+    if !metadata.is_file() || length == 0 || length + line.len() as u64 > most {
+        return Ok(Done::Already);
+    }
+    let mut last = [0];
+    file.read_exact_at(&mut last, length - 1).map_err(failed(ACT, path))?;
+    if last != *b"\n" {
+        return Ok(Done::Already);
+    }
+    let written = (&file).write(line).map_err(failed(ACT, path))?;
+    if written != line.len() {
+        return Err(wrong(
+            ErrorKind::NoSpace,
+            ACT,
+            path,
+            "only a part of the line could be written; what was before it counts",
+        ));
+    }
+    Ok(Done::Changed)
 }
 
 /// Removes a small file.

@@ -7,10 +7,10 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount as umount2};
 
 use super::errors::{refused, wrong};
+use super::lookup::Top;
 use super::patience::patiently;
-use super::{discard, lookup, path, who};
+use super::{lookup, path, who};
 use crate::host::{ErrorKind, HostError, Result, Unmount};
-use crate::model::device::LOOP_MAJOR;
 use crate::model::{Done, Mount};
 
 const ACT: &str = "unmount";
@@ -23,9 +23,8 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         Err(error) if error.errno == Some(libc::ENOENT) => return Ok(Done::Already),
         answer => answer?,
     };
-    let stack = lookup::stack_at(&request.target)?;
-    let Some(top) = stack.last() else { return Ok(Done::Already) };
-    if !is_meant(request, top) {
+    let Some(Top { mount: top, key }) = lookup::top_at(&request.target)? else { return Ok(Done::Already) };
+    if !is_meant(request, &top) {
         let cause = format!(
             "{} ({}, device {}) is mounted there, which is not the one meant; it was left alone",
             top.source.display(),
@@ -41,16 +40,11 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         Ok(()) => {}
         // Not a mount point any more, or no such path: somebody else took it away, or put a link there.
         Err(Errno::INVAL | Errno::NOENT) => {}
-        Err(Errno::BUSY) => return Err(busy(request, top)),
+        Err(Errno::BUSY) => return Err(busy(request, &top)),
         Err(error) => return Err(refused(ACT, &request.target)(error)),
     }
-    let left = lookup::stack_at(&request.target)?;
-    if left.iter().any(|mount| mount.id == top.id && is_meant(request, mount) && left.len() >= stack.len()) {
+    if lookup::top_at(&request.target)?.is_some_and(|left| left.key == key) {
         return Err(wrong(ErrorKind::Verify, ACT, &request.target, "the mount is still there"));
-    }
-    if top.device.major == LOOP_MAJOR {
-        // With AUTOCLEAR the loop may have gone with this mount.
-        discard::renew(top.device.minor);
     }
     Ok(Done::Changed)
 }

@@ -92,6 +92,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Appends a line to a small file. Half of it leaves half the line.
+    pub(super) fn append_small(&mut self, half: bool, path: &Path, line: &[u8], most: u64) -> Result<Done> {
+        const ACT: &str = "append to file";
+        let Some(spot) = self.find(path) else { return Ok(Done::Already) };
+        let (parent, _) = self.parent(ACT, path)?;
+        self.writable(ACT, &parent)?;
+        let Some(data) = self.node_at_mut(&spot).and_then(Node::as_file_mut) else { return Ok(Done::Already) };
+        if data.bytes.last() != Some(&b'\n') || (data.bytes.len() + line.len()) as u64 > most {
+            return Ok(Done::Already);
+        }
+        data.bytes.extend_from_slice(if half { &line[..line.len() / 2] } else { line });
+        data.size = data.bytes.len() as u64;
+        Ok(Done::Changed)
+    }
+
     pub(super) fn remove_small(&mut self, path: &Path, durable: bool) -> Result<Done> {
         const ACT: &str = "remove file";
         let Some(spot) = self.find(path) else { return Ok(Done::Already) };

@@ -67,6 +67,10 @@ impl Host for SimHost {
         self.effect("write file", path, |machine, half| machine.write_small(half, path, content, durable))
     }
 
+    fn append_small(&self, path: &Path, line: &[u8], most: u64) -> Result<Done> {
+        self.effect("append to file", path, |machine, half| machine.append_small(half, path, line, most))
+    }
+
     fn remove_small(&self, path: &Path, durable: bool) -> Result<Done> {
         self.effect("remove file", path, |machine, half| machine.remove_small(path, durable && !half))
     }

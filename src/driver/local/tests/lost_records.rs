@@ -47,7 +47,9 @@ fn a_record_whose_checksum_fails_still_tells_where_its_image_lies() {
     let world = with_data(&spec);
     world.down(&spec).unwrap();
     let mut bytes = world.sim.read(layout().volume_record(&spec.id)).unwrap();
-    bytes.truncate(bytes.len() - 30);
+    // Lines that were appended are gone with the end of the first.
+    let first = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+    bytes.truncate(first - 30);
     damage(&world, &spec, &bytes);
 
     assert_eq!(refusal(world.driver.run(&delete(&spec))).0, Refusal::Protected);
@@ -169,7 +171,9 @@ fn a_full_state_directory_keeps_nobody_from_taking_down() {
         let outcomes = world.down(&spec).unwrap_or_else(|error| panic!("{}: {error}", spec.id));
 
         let told = outcomes.iter().flat_map(|outcome| &outcome.notes).any(|note| note.contains("not written down"));
-        assert!(told, "{}: {outcomes:?}", spec.id);
+        // A record that has room in the block it has already is still appended to.
+        let record = Reader::new(&world.sim, &layout()).volume(&spec.id).present().cloned().unwrap();
+        assert!(told || record.made_targets.is_empty(), "{}: {outcomes:?}", spec.id);
         assert!(world.sim.mounts_at(TARGET.as_ref()).unwrap().is_empty(), "{}", spec.id);
         assert!(world.sim.read_small(&path).unwrap().is_some_and(|bytes| !bytes.is_empty()), "{}", spec.id);
         world.sim.set_root_size(1 << 40);
