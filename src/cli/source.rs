@@ -8,6 +8,8 @@ use super::exit::Exit;
 use super::problem::{Failure, Problem, Result};
 use crate::manifest;
 use crate::model::Desired;
+#[cfg(feature = "serve")]
+use crate::model::StorageConfig;
 
 /// The path that means stdin.
 const STDIN: &str = "-";
@@ -49,6 +51,16 @@ impl Source {
             Failure::new(Exit::Invalid, problem.help("a manifest is a TOML file in UTF-8"))
         })?;
         Ok(Self { name, text, base_dir })
+    }
+
+    /// The pools and classes it configures for a server.
+    ///
+    /// # Errors
+    /// Every error of the configuration.
+    #[cfg(feature = "serve")]
+    pub fn storage(&self, context: &Context) -> Result<StorageConfig> {
+        let against = manifest::Context { name: &self.name, base_dir: &self.base_dir, layout: &context.layout };
+        Ok(manifest::storage(&self.text, &against)?)
     }
 
     /// What it wants.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Name, Pool};
+use super::proto::{Topology, TopologyRequirement};
+use crate::model::StorageConfig;
 
 /// The driver's name unless `--driver-name` says otherwise (CSI 1.12, GetPluginInfoResponse.name: a domain name).
 pub const DRIVER_NAME: &str = "csi.csictl.io";
@@ -48,11 +49,24 @@ pub struct Config {
     pub max_volumes_per_node: Option<u32>,
     /// Topology segments besides the node's own, by key.
     pub topology: BTreeMap<String, String>,
-    /// Where volumes may lie.
-    pub pools: BTreeMap<Name, Pool>,
+    /// Where volumes may lie and how they are made.
+    pub storage: StorageConfig,
 }
 
 impl Config {
+    /// Whether a volume made here is where this requirement wants it (CSI 1.12, TopologyRequirement): one of the requisite topologies holds
+    /// here. Preferences are only that.
+    pub fn meets(&self, requirement: Option<&TopologyRequirement>) -> bool {
+        let requisite = requirement.map_or(&[][..], |requirement| &requirement.requisite);
+        requisite.is_empty() || requisite.iter().any(|topology| self.lies_in(topology))
+    }
+
+    /// Whether a topology includes this node: each of its segments is one of ours.
+    pub fn lies_in(&self, topology: &Topology) -> bool {
+        let ours = self.segments();
+        topology.segments.iter().all(|(key, value)| ours.get(key) == Some(value))
+    }
+
     /// The topology of everything made here: the node, and what `--topology` adds.
     pub fn segments(&self) -> BTreeMap<String, String> {
         let mut segments = self.topology.clone();

@@ -1,17 +1,20 @@
 //! The plugin: one driver, one engine, one set of running calls, shared by all services. A request's work is handed to the engine's lanes and
 //! awaited; when the call is given up the work is not.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::Status;
 
 use super::config::Config;
 use super::in_flight::InFlight;
 use super::index::{Index, Records};
+use super::room::Ledger;
 use super::status;
 use crate::driver::local::LocalDriver;
 use crate::exec::Engine;
 use crate::exec::lanes::Lane;
+use crate::model::VolumeId;
 use crate::model::record::{SnapshotRecord, VolumeRecord};
 
 /// What all services share. Cheap to clone.
@@ -25,6 +28,22 @@ struct Inner {
     in_flight: InFlight,
     volumes: Index<VolumeRecord>,
     snapshots: Index<SnapshotRecord>,
+    ledger: Ledger,
+    /// Volumes that are on their way to being published here.
+    attaching: Arc<Mutex<BTreeSet<VolumeId>>>,
+}
+
+/// A place among the volumes a node takes; dropping it gives it back. To be held until the volume's record has the attachment.
+#[derive(Debug)]
+pub struct Place {
+    attaching: Arc<Mutex<BTreeSet<VolumeId>>>,
+    id: VolumeId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.attaching.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Plugin {
@@ -32,7 +51,16 @@ impl Plugin {
     pub fn new(driver: LocalDriver, engine: Engine, config: Config) -> Self {
         let (volumes, snapshots) =
             (Index::new(driver.host(), driver.layout()), Index::new(driver.host(), driver.layout()));
-        Self(Arc::new(Inner { driver, engine, config, in_flight: InFlight::default(), volumes, snapshots }))
+        Self(Arc::new(Inner {
+            driver,
+            engine,
+            config,
+            in_flight: InFlight::default(),
+            volumes,
+            snapshots,
+            ledger: Ledger::default(),
+            attaching: Arc::default(),
+        }))
     }
 
     /// The verbs.
@@ -53,6 +81,40 @@ impl Plugin {
     /// The calls that run.
     pub fn in_flight(&self) -> &InFlight {
         &self.0.in_flight
+    }
+
+    /// What is being made in the pools now.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// Refuses a call that is not offered with `--node-local`.
+    ///
+    /// # Errors
+    /// UNIMPLEMENTED then.
+    pub fn only_central(&self, rpc: &str) -> Result<(), Status> {
+        if self.config().node_local {
+            return Err(Status::unimplemented(format!("{rpc} is not offered by a server with --node-local")));
+        }
+        Ok(())
+    }
+
+    /// A place for one more volume on this node, counting those that are just being published.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED when `most` are taken.
+    pub fn take_place(&self, id: &VolumeId, most: usize) -> Result<Place, Status> {
+        let node = &self.config().node_id;
+        let mut attaching = self.0.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = self.volumes()?;
+        let here = |record: &VolumeRecord| record.attachment.as_ref().is_some_and(|is| is.node == *node);
+        let published = records.iter().filter(|(_, record)| record.present().is_some_and(here)).map(|(id, _)| id);
+        let taken: BTreeSet<&VolumeId> = published.chain(attaching.iter()).collect();
+        if taken.len() >= most && !taken.contains(id) {
+            return Err(Status::resource_exhausted(format!("node '{node}' takes {most} volumes and has them")));
+        }
+        attaching.insert(id.clone());
+        Ok(Place { attaching: self.0.attaching.clone(), id: id.clone() })
     }
 
     /// Every volume's record as it is now. Blocks: for work on a lane.

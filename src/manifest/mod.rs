@@ -25,7 +25,7 @@ use std::path::Path;
 
 pub use diag::{ManifestError, ManifestErrors};
 
-use crate::model::{Desired, Layout};
+use crate::model::{Desired, Layout, StorageConfig};
 
 /// The longest manifest, in bytes of text.
 pub const TEXT_MAX: usize = 16 << 20;
@@ -51,6 +51,23 @@ pub struct Context<'a> {
 /// # Errors
 /// Every error of the text at once, each with code, place and help; nothing of a manifest with errors is used.
 pub fn parse(text: &str, context: &Context<'_>) -> Result<Desired, ManifestErrors> {
+    read(text, context, &shape::ROOT, validate::validate)
+}
+
+/// Reads the configuration of a server: pools, classes and defaults, written as in a manifest.
+///
+/// # Errors
+/// As [`parse`]; a manifest's volumes, snapshots and pods have no place in it.
+pub fn storage(text: &str, context: &Context<'_>) -> Result<StorageConfig, ManifestErrors> {
+    read(text, context, &shape::STORAGE, validate::storage)
+}
+
+fn read<T>(
+    text: &str,
+    context: &Context<'_>,
+    shape: &'static shape::Table,
+    resolve: impl FnOnce(&raw::Manifest<'_>, &Context<'_>, &mut diag::Sink) -> T,
+) -> Result<T, ManifestErrors> {
     let mut sink = diag::Sink::default();
     // A text past the cap is not even kept for showing it.
     if !syntax::check_size(text, &mut sink) {
@@ -61,16 +78,16 @@ pub fn parse(text: &str, context: &Context<'_>) -> Result<Desired, ManifestError
     if !syntax::check_count(tree.get_ref(), &mut sink) {
         return Err(sink.into_errors(context.name, text));
     }
-    check::table(&shape::ROOT, tree.get_ref(), &check::Place::ROOT, diag::Span::default(), &mut sink);
+    check::table(shape, tree.get_ref(), &check::Place::ROOT, diag::Span::default(), &mut sink);
     if broken > 0 {
         // What the parser made of a broken line is a guess: complaints about it, and about what it lacks, mislead.
         syntax::forget_guesses(text, broken, &mut sink);
         return Err(sink.into_errors(context.name, text));
     }
     let raw = raw::read(tree.get_ref());
-    let desired = validate::validate(&raw, context, &mut sink);
+    let resolved = resolve(&raw, context, &mut sink);
     match sink.count() {
-        0 => Ok(desired),
+        0 => Ok(resolved),
         _ => Err(sink.into_errors(context.name, text)),
     }
 }

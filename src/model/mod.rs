@@ -25,6 +25,7 @@ pub mod pod;
 pub mod probe;
 pub mod record;
 pub mod snapshot;
+pub mod storage_class;
 pub mod volume;
 
 pub use access_mode::AccessMode;
@@ -45,4 +46,5 @@ pub use owner::Owner;
 pub use pod::{PodSpec, PublishKind, PublishSpec};
 pub use probe::{Probe, Signature};
 pub use snapshot::{GroupMember, GroupSpec, SnapshotSpec};
+pub use storage_class::{StorageClass, StorageConfig};
 pub use volume::{Ownership, Reclaim, Source, VolumeMode, VolumeSpec};

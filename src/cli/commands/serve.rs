@@ -12,13 +12,14 @@ use crate::csi::plugin::Plugin;
 use crate::csi::server::run::serve;
 use crate::driver::local::LocalDriver;
 use crate::exec::Engine;
+use crate::model::StorageConfig;
 
 /// Runs it.
 pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
     let facts = context.observer().facts()?;
-    let pools = match &args.config {
-        Some(path) => Source::read(path)?.desired(context)?.pools,
-        None => std::collections::BTreeMap::new(),
+    let storage = match &args.config {
+        Some(path) => Source::read(path)?.storage(context)?,
+        None => StorageConfig::of_layout(&context.layout),
     };
     let config = Config {
         driver_name: args.driver_name.clone(),
@@ -27,7 +28,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         node_local: args.node_local,
         max_volumes_per_node: args.max_volumes_per_node,
         topology: args.topology.iter().cloned().collect(),
-        pools,
+        storage,
     };
     let listen = Listen {
         endpoint: args.endpoint.clone(),

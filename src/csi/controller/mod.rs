@@ -1,6 +1,7 @@
 //! Controller (CSI 1.12, "Controller Service RPC"): volumes are made, found, attached, grown, copied and deleted. One file an RPC or pair of RPCs.
 
 mod attach;
+mod capabilities;
 mod capacity;
 mod create;
 mod delete;
@@ -9,6 +10,7 @@ mod list;
 mod modify;
 pub mod snapshot;
 mod validate;
+mod volume;
 
 use tonic::{Request, Response, Status};
 
@@ -92,7 +94,7 @@ impl Controller for ControllerService {
         &self,
         _: Request<ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
-        Err(Status::unimplemented("ControllerGetCapabilities"))
+        Ok(Response::new(capabilities::capabilities(self.plugin.config())))
     }
 
     async fn create_snapshot(

@@ -34,7 +34,9 @@ pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Ou
             if request.replaces && !is_replaced(&s, &record, spec) {
                 replace(&mut s, &record, request, &mut notes)?
             } else {
-                again(&mut s, &record, spec, &mut notes)?
+                let done = again(&mut s, &record, spec, &mut notes)?;
+                remember(&mut s, request)?;
+                done
             }
         }
         Recorded::Absent | Recorded::Corrupt { .. } => {
@@ -151,6 +153,17 @@ fn again(s: &mut Session<'_>, record: &VolumeRecord, spec: &VolumeSpec, notes: &
         done = Done::Changed;
     }
     Ok(done)
+}
+
+/// A volume that an orchestrator asks for and whose record was rebuilt knows again what was asked.
+fn remember(s: &mut Session<'_>, request: &CreateRequest) -> Result<()> {
+    match (s.record.present(), &request.asked) {
+        (Some(record), Some(asked)) if record.asked.is_none() => {
+            let record = VolumeRecord { asked: Some(asked.clone()), ..record.clone() };
+            s.put_record(record, true)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes away what a failed creation left, if the machine lets us; the failure that led here is the one that tells.

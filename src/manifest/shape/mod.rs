@@ -3,7 +3,7 @@
 
 mod tables;
 
-pub use tables::ROOT;
+pub use tables::{ROOT, STORAGE};
 
 /// A table with a fixed set of keys.
 #[derive(Debug)]

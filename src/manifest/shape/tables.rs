@@ -34,6 +34,22 @@ pub static ROOT: Table = Table {
     ],
 };
 
+/// The configuration of `csictl serve`: what of a manifest is not about its own volumes.
+pub static STORAGE: Table = Table {
+    about: "The pools and classes that csictl serve makes volumes from.",
+    keys: &[
+        key("version", Kind::Integer(&[1]), "1", "The version of the manifest format."),
+        key(
+            "pools",
+            Kind::Named(&POOL),
+            "one pool named default under the state directory",
+            "Directories that hold image files, by name.",
+        ),
+        key("classes", Kind::Named(&CLASS), "", "Settings a volume takes by naming the class, by name."),
+        key("defaults", Kind::Table(&DEFAULTS), "", "What holds for every volume that does not say otherwise."),
+    ],
+};
+
 static POOL: Table = Table {
     about: "A directory that holds image files.",
     keys: &[

@@ -10,6 +10,7 @@ mod pods;
 mod pools;
 mod snapshots;
 mod source;
+mod storage;
 mod targets;
 mod volumes;
 
@@ -18,7 +19,7 @@ use std::collections::HashMap;
 use super::Context;
 use super::diag::Sink;
 use super::raw::Manifest;
-use crate::model::{Desired, Name, VolumeId};
+use crate::model::{Desired, Layout, Name, StorageConfig, VolumeId};
 
 /// What every room may look at.
 struct Scope<'a> {
@@ -40,6 +41,12 @@ impl Scope<'_> {
     }
 }
 
+/// Resolves and checks the configuration of a server; the answer means something only when `sink` stayed empty.
+pub(super) fn storage(raw: &Manifest<'_>, context: &Context<'_>, sink: &mut Sink) -> StorageConfig {
+    let scope = Scope { raw, context, project: Layout::default_pool_name(), volumes: HashMap::new() };
+    storage::resolve(&scope, sink)
+}
+
 /// Resolves and checks everything; the answer means something only when `sink` stayed empty.
 pub(super) fn validate(raw: &Manifest<'_>, context: &Context<'_>, sink: &mut Sink) -> Desired {
     // A project that is missing was reported with the shape.
@@ -47,7 +54,7 @@ pub(super) fn validate(raw: &Manifest<'_>, context: &Context<'_>, sink: &mut Sin
     let scope = Scope {
         raw,
         context,
-        project: project.unwrap_or_else(crate::model::Layout::default_pool_name),
+        project: project.unwrap_or_else(Layout::default_pool_name),
         volumes: raw.volumes.iter().enumerate().map(|(index, volume)| (volume.name, index)).collect(),
     };
     let mut desired = Desired::empty(scope.project.clone(), context.name.to_owned());

@@ -119,6 +119,15 @@ impl Pools<'_> {
         self.pools
     }
 
+    /// The pool of images of which nobody says where they lie; `None` when that is left open.
+    pub fn fallback(&self) -> Option<Name> {
+        match self.fallback {
+            Some(name) => name.parse().ok(),
+            None if self.none_declared => Some(Layout::default_pool_name()),
+            None => None,
+        }
+    }
+
     /// Reports a pool that is not declared; `object` named it.
     pub fn check_name(&self, name: &str, object: &str, at: Span, sink: &mut Sink) {
         let known = self.pools.contains_key(name) || (self.none_declared && name == DEFAULT);
