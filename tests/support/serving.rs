@@ -35,7 +35,12 @@ pub struct Serving {
 impl Serving {
     /// Starts one with these flags besides `--endpoint` and waits until it answers.
     pub fn start(place: &Place, flags: &[&str]) -> Self {
-        let (socket, log) = (place.join("csi/csi.sock"), place.join("serve.log"));
+        Self::start_at(place, "csi/csi.sock", flags)
+    }
+
+    /// The same on another socket.
+    pub fn start_at(place: &Place, socket: &str, flags: &[&str]) -> Self {
+        let (socket, log) = (place.join(socket), place.join("serve.log"));
         let endpoint = format!("unix://{}", socket.display());
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut command = place.csictl();

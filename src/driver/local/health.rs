@@ -165,7 +165,7 @@ impl LocalDriver {
                 && let Some(top) = mounts.last()
             {
                 let may_write = !run.stage_options.iter().any(|option| option == "ro")
-                    && !super::usage::access_mode(record, run.stage_capability.as_ref()).read_only();
+                    && !super::usage::read_only(record, run.stage_capability.as_ref());
                 if top.super_read_only() && may_write {
                     wrong.push(format!("the file system at {place} has become read-only after an error"));
                 } else if let Err(error) = self.host().stat(path) {

@@ -131,7 +131,7 @@ fn remount(s: &mut Session<'_>, record: &mut VolumeRecord, own: &Own, notes: &mu
         mount_options: record.spec.mount_options.clone(),
         capability: None,
     };
-    let options = stage::options(s, &record.spec, record.spec.access_mode, &request.mount_options)?;
+    let options = stage::options(s, &record.spec, record.spec.access_mode.read_only(), &request.mount_options)?;
     let node = own::loop_of(s, record)?.map(|device: LoopDevice| (device.node(), device.block));
     let mount = stage::fs_mount(s, record, &request, options, node)?;
     let mut done = s.host().remount(&mount).map_err(|error| s.fail(error))?;

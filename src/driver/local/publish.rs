@@ -94,7 +94,7 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
 fn read_only(record: &VolumeRecord, publish: &PublishSpec) -> bool {
     let capability = publish.capability.as_ref();
     publish.read_only
-        || usage::access_mode(record, capability).read_only()
+        || usage::read_only(record, capability)
         || capability.is_some_and(|capability| capability.mount_flags.iter().any(|flag| flag == "ro"))
 }
 

@@ -7,9 +7,7 @@ use crate::host::{FormatRequest, FsMount, GrowRequest};
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::mount_options::{MountKind, check_all};
 use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{
-    AccessMode, Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec,
-};
+use crate::model::{Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec};
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
@@ -40,8 +38,8 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     if record.spec.is_raw() {
         return stage_raw(s, record, request);
     }
-    let access_mode = usage::access_mode(&record, request.capability.as_ref());
-    let options = options(s, &record.spec, access_mode, &request.mount_options)?;
+    let read_only = usage::read_only(&record, request.capability.as_ref());
+    let options = options(s, &record.spec, read_only, &request.mount_options)?;
     not_staged_elsewhere(s, &own, &run, request)?;
     let stack = own.stack(s, &request.staging_path)?;
     if let Some(foreign) = &stack.foreign {
@@ -84,9 +82,7 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     }
     s.driver.let_go(&s.id);
     let group = request.capability.as_ref().and_then(|capability| capability.group);
-    if !access_mode.read_only()
-        && own_root(s, &mut record, &request.staging_path, (!staged, group), &mut notes)? == Done::Changed
-    {
+    if !read_only && own_root(s, &mut record, &request.staging_path, (!staged, group), &mut notes)? == Done::Changed {
         done = Done::Changed;
     }
     Ok(Outcome { done, notes })
@@ -130,8 +126,8 @@ fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) 
                 run.stage_capability.clone_from(&request.capability);
                 s.put_run(run)?;
             }
-            let access_mode = usage::access_mode(&record, request.capability.as_ref());
-            let read_only = adopted.map_or(access_mode.read_only(), |device| device.read_only);
+            let read_only = usage::read_only(&record, request.capability.as_ref());
+            let read_only = adopted.map_or(read_only, |device| device.read_only);
             done = match attach::attach_image(s, record, &backing, read_only) {
                 Ok(attached) => attached.done,
                 Err(error) => {
@@ -178,12 +174,7 @@ fn not_staged_elsewhere(s: &Session<'_>, own: &Own, run: &RunRecord, request: &S
 }
 
 /// Every option of the mount: those asked for, checked once more, and those that are always set.
-pub(super) fn options(
-    s: &Session<'_>,
-    spec: &VolumeSpec,
-    access_mode: AccessMode,
-    asked: &[String],
-) -> Result<Vec<String>> {
+pub(super) fn options(s: &Session<'_>, spec: &VolumeSpec, read_only: bool, asked: &[String]) -> Result<Vec<String>> {
     let kind = match (&spec.backing, &spec.fs) {
         (Backing::Tmpfs(_), _) => MountKind::Tmpfs,
         (Backing::Directory(_), _) => MountKind::Bind,
@@ -200,7 +191,7 @@ pub(super) fn options(
             options.push(option);
         }
     };
-    if access_mode.read_only() {
+    if read_only {
         add("ro".to_owned());
     }
     add("nosuid".to_owned());
@@ -213,7 +204,7 @@ pub(super) fn options(
     }
     for option in accepted {
         // Read-only is the access mode's to say.
-        if option.key != "rw" || !access_mode.read_only() {
+        if option.key != "rw" || !read_only {
             add(option.to_string());
         }
     }
@@ -303,7 +294,9 @@ fn mount(
     let mut block = None;
     match record.spec.backing.clone() {
         Backing::Image(backing) => {
-            let attached = attach::attach_image(s, record.clone(), &backing, false)?;
+            // Attached read-only by ControllerPublishVolume, it stays so.
+            let read_only = !is_writable(&options) && own::loop_of(s, record)?.is_some_and(|device| device.read_only);
+            let attached = attach::attach_image(s, record.clone(), &backing, read_only)?;
             if backing.direct_io && !attached.device.direct_io {
                 notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
             }

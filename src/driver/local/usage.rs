@@ -22,6 +22,12 @@ pub(super) fn access_mode(record: &VolumeRecord, capability: Option<&Capability>
     }
 }
 
+/// Whether nobody may write to it: its access mode says so, or ControllerPublishVolume did.
+pub(super) fn read_only(record: &VolumeRecord, capability: Option<&Capability>) -> bool {
+    access_mode(record, capability).read_only()
+        || record.attachment.as_ref().is_some_and(|attachment| attachment.read_only)
+}
+
 /// Refuses a use that the volume is not made for.
 pub(super) fn fits(s: &Session<'_>, record: &VolumeRecord, capability: Option<&Capability>) -> Result<()> {
     let Some(asked) = capability else { return Ok(()) };

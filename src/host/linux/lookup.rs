@@ -44,7 +44,15 @@ pub fn stack_at(target: &Path) -> Result<Vec<Mount>> {
     let facts = match statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MNT_ID_UNIQUE) {
         Ok(facts) => facts,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-        Err(error) => return Err(failed("look at the mounts of", target)(error.into())),
+        // A file system that has shut down (xfs) does not even describe its root; the table does.
+        Err(error) => {
+            let stack = in_table(target)?;
+            return if stack.is_empty() {
+                Err(failed("look at the mounts of", target)(error.into()))
+            } else {
+                Ok(stack)
+            };
+        }
     };
     if knows_mount_roots(&facts) && !facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(Vec::new());
@@ -54,6 +62,10 @@ pub fn stack_at(target: &Path) -> Result<Vec<Mount>> {
     {
         return Ok(stack);
     }
+    in_table(target)
+}
+
+fn in_table(target: &Path) -> Result<Vec<Mount>> {
     Ok(table()?.into_iter().filter(|mount| mount.target == target).collect())
 }
 
