@@ -4,8 +4,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto/csi.proto");
     #[cfg(feature = "serve")]
     {
-        let descriptors = protox::compile(["csi.proto"], ["proto"])?;
-        tonic_prost_build::configure().compile_fds(descriptors)?;
+        let mut compiler = protox::Compiler::new(["proto"])?;
+        compiler.include_imports(true).open_file("csi.proto")?;
+        // The client reads and writes messages by their description, options included.
+        let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+        std::fs::write(out.join("csi.descriptors"), compiler.encode_file_descriptor_set())?;
+        tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! given to them in `context.rs` and in the commands. Help, shell completions and man pages are made from these types.
 
 mod commands;
+#[cfg(feature = "serve")]
+mod csi;
 mod global;
 #[cfg(feature = "serve")]
 mod serve;
@@ -14,6 +16,8 @@ pub use commands::{
     ManArgs, PlanArgs, RunArgs, SnapshotArgs, SnapshotCommand, StateArgs, StateCommand, StatusArgs, ValidateArgs,
     WhoArgs,
 };
+#[cfg(feature = "serve")]
+pub use csi::{CsiArgs, CsiCall};
 pub use global::{Global, Output};
 #[cfg(feature = "serve")]
 pub use serve::{ModeArg, ServeArgs};
@@ -67,7 +71,7 @@ Exit codes:
     4 drift (status --check)             129 hung up
     5 refused by a guard                 130 interrupted
     6 partly applied                     143 terminated
-    7 lock held by another csictl";
+    7 lock held by another csictl        100 + gRPC code: csi";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -105,6 +109,9 @@ pub enum Command {
     /// Serve the engine as a CSI driver, for Kubernetes and Nomad
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Call any CSI socket: a client for every RPC
+    #[cfg(feature = "serve")]
+    Csi(CsiArgs),
     /// Print the JSON Schema of the manifest, for editors
     #[command(after_help = "Examples:\n  csictl schema > csictl.schema.json")]
     Schema,
@@ -141,6 +148,8 @@ impl Command {
             Self::Doctor => "doctor",
             #[cfg(feature = "serve")]
             Self::Serve(_) => "serve",
+            #[cfg(feature = "serve")]
+            Self::Csi(_) => "csi",
             Self::Schema => "schema",
             Self::Explain(_) => "explain",
             Self::State(_) => "state",

@@ -9,44 +9,65 @@ use crate::model::Done;
 
 /// How csictl ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub enum Exit {
     /// Done, or nothing to do.
-    Done = 0,
+    Done,
     /// Failed.
-    Failed = 1,
+    Failed,
     /// `plan --detailed-exitcode`: there are changes.
-    Changes = 2,
+    Changes,
     /// The same, and some of them lose data.
-    DataLoss = 3,
+    DataLoss,
     /// `status --check`: something drifted.
-    Drift = 4,
+    Drift,
     /// A guard said no.
-    Refused = 5,
+    Refused,
     /// Some steps ended well, some failed.
-    Partial = 6,
+    Partial,
     /// Another csictl holds a lock.
-    Locked = 7,
+    Locked,
     /// The command line is wrong (not clap's 2, which `plan` uses).
-    Usage = 64,
+    Usage,
     /// The manifest is invalid.
-    Invalid = 65,
+    Invalid,
     /// A tool or a kernel feature is missing.
-    Missing = 69,
+    Missing,
     /// A privilege is missing.
-    Privilege = 77,
+    Privilege,
+    /// `csi`: the server answered with this gRPC code (1 to 16).
+    Rpc(u8),
     /// SIGHUP: the terminal is gone.
-    HungUp = 129,
+    HungUp,
     /// SIGINT.
-    Interrupted = 130,
+    Interrupted,
     /// SIGTERM.
-    Terminated = 143,
+    Terminated,
 }
+
+/// What is added to a gRPC code.
+const RPC: u8 = 100;
 
 impl Exit {
     /// What the shell sees.
     pub const fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Changes => 2,
+            Self::DataLoss => 3,
+            Self::Drift => 4,
+            Self::Refused => 5,
+            Self::Partial => 6,
+            Self::Locked => 7,
+            Self::Usage => 64,
+            Self::Invalid => 65,
+            Self::Missing => 69,
+            Self::Privilege => 77,
+            Self::Rpc(code) => RPC.saturating_add(code),
+            Self::HungUp => 129,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
     }
 
     /// Where a failure of the machine leads.

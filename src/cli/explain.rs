@@ -10,7 +10,18 @@ const fn explain(code: &'static str, title: &'static str, text: &'static str) ->
 
 /// Every code there is, by layer.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    CLI.iter().chain(GUARDS).chain(HOST).chain(codes::EXPLANATIONS)
+    CLI.iter().chain(GUARDS).chain(HOST).chain(codes::EXPLANATIONS).chain(rpc())
+}
+
+/// What a CSI server answers.
+#[cfg(feature = "serve")]
+fn rpc() -> impl Iterator<Item = &'static Explanation> {
+    crate::csi::code::ERRORS.iter().map(|facts| &facts.explanation)
+}
+
+#[cfg(not(feature = "serve"))]
+fn rpc() -> impl Iterator<Item = &'static Explanation> {
+    std::iter::empty()
 }
 
 /// The explanation of a code, given whole or by its last part.

@@ -87,6 +87,8 @@ fn dispatch(context: &Context, command: Command) -> problem::Result<Exit> {
         Command::Doctor => commands::doctor::run(context),
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(context, &args),
+        #[cfg(feature = "serve")]
+        Command::Csi(args) => commands::csi::run(context, &args),
         Command::Schema => commands::schema::run(context),
         Command::Explain(args) => commands::explain::run(context, &args),
         Command::State(args) => commands::state::run(context, &args.command),

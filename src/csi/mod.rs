@@ -4,6 +4,8 @@
 //! answered; an error becomes a gRPC status in [`status`] alone. There is no verb here: what stage or expand mean is the driver's to say.
 
 pub mod capability;
+pub mod client;
+pub mod code;
 pub mod condition;
 pub mod config;
 pub mod controller;

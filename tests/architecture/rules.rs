@@ -19,18 +19,23 @@ pub const LAYERS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that only some parts may use, since they stand for what those parts are for.
-const CRATES: [(&str, &[&str]); 19] = [
+const CRATES: [(&str, &[&str]); 25] = [
     ("anstream", &["src/cli/"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("clap_complete", &["src/cli/", "src/main.rs"]),
     ("clap_mangen", &["src/cli/"]),
     ("comfy_table", &["src/cli/"]),
+    ("http_body_util", &["src/csi/"]),
+    ("hyper", &["src/csi/"]),
+    ("hyper_util", &["src/csi/"]),
     ("indicatif", &["src/cli/"]),
     ("libc", &["src/host/"]),
     ("loopdev", &["src/host/linux/"]),
     ("miette", &["src/cli/", "src/manifest/"]),
     ("nix", &["src/host/linux/"]),
     ("prost", &["src/csi/"]),
+    ("prometheus_client", &["src/csi/"]),
+    ("prost_reflect", &["src/csi/"]),
     ("rayon", &["src/exec/", "src/driver/local/"]),
     ("rustix", &["src/host/linux/"]),
     ("signal_hook", &["src/exec/signal.rs"]),
@@ -39,6 +44,7 @@ const CRATES: [(&str, &[&str]); 19] = [
     ("toml", &["src/manifest/"]),
     ("tonic", &["src/csi/"]),
     ("tonic_prost", &["src/csi/"]),
+    ("tower", &["src/csi/"]),
 ];
 
 /// The one file with unsafe code.

@@ -3,7 +3,7 @@
 use super::run::Folder;
 
 /// Every command and form with help of its own.
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["init"],
     &["validate"],
@@ -25,6 +25,9 @@ const COMMANDS: [&[&str]; 28] = [
     &["doctor"],
     &["schema"],
     &["serve"],
+    &["csi"],
+    &["csi", "create-volume"],
+    &["csi", "get-plugin-info"],
     &["explain"],
     &["state"],
     &["state", "export"],

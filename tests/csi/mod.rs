@@ -1,6 +1,7 @@
 //! `csictl serve` as its callers see it: a real server process, its real socket, a real gRPC client.
 
 mod calls;
+mod client;
 mod identity;
 mod node;
 mod shop;

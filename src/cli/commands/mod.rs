@@ -2,6 +2,8 @@
 
 pub mod apply;
 pub mod completions;
+#[cfg(feature = "serve")]
+pub mod csi;
 pub mod delete;
 pub mod destroy;
 pub mod doctor;

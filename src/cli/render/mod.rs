@@ -3,6 +3,8 @@
 
 pub mod diagnostics;
 pub mod graph;
+#[cfg(feature = "serve")]
+pub mod message;
 pub mod outcome;
 pub mod plan;
 pub mod plan_json;
