@@ -15,6 +15,7 @@ const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{option
 /// For `csi`.
 #[derive(Debug, Args)]
 #[command(
+    next_help_heading = "Options of every call",
     subcommand_required = true,
     arg_required_else_help = true,
     help_template = TEMPLATE,
@@ -95,17 +96,16 @@ fn command(rpc: &'static Rpc) -> Command {
     Command::new(name).about(rpc.about).alias(rpc.name).after_help(examples).args(rpc.flags.iter().map(arg))
 }
 
-/// A command on as many lines as it takes, as a shell reads them.
+/// A command on as many lines as it takes, as a shell reads them; a flag stays with its value.
 fn folded(command: &str) -> String {
     let mut lines = vec![" ".to_owned()];
-    for word in command.split_whitespace() {
-        let line = lines.last().map_or("", String::as_str);
-        if word.starts_with("--") && line.len() + word.len() + EXAMPLE_WIDTH / 4 > EXAMPLE_WIDTH {
+    for part in command.replace(" --", "\n--").lines() {
+        if lines.last().is_some_and(|line| line.len() + part.len() >= EXAMPLE_WIDTH) {
             lines.push("     ".to_owned());
         }
         if let Some(line) = lines.last_mut() {
             line.push(' ');
-            line.push_str(word);
+            line.push_str(part.trim());
         }
     }
     lines.join(" \\\n")
@@ -121,7 +121,7 @@ fn arg(flag: &'static Flag) -> Arg {
     match flag.kind {
         Kind::Secrets => arg.value_hint(ValueHint::FilePath),
         Kind::Text if flag.name.ends_with("-path") => arg.value_name("PATH").value_hint(ValueHint::AnyPath),
-        Kind::Text | Kind::Texts if flag.name.ends_with("-id") => arg.value_name("ID"),
+        Kind::Text | Kind::Texts if flag.name.ends_with("-id") || flag.name.starts_with("from-") => arg.value_name("ID"),
         _ => arg,
     }
 }
