@@ -8,6 +8,7 @@ mod configurations;
 mod container;
 mod kubernetes;
 mod nomad;
+mod sidecars;
 mod systemd;
 mod tools;
 mod versions;
