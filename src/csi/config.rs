@@ -45,6 +45,9 @@ pub struct Config {
     pub mode: Mode,
     /// One server a node, each with its own provisioner (a DaemonSet): no attach, no controller expansion, no modification.
     pub node_local: bool,
+    /// Whether GET_SNAPSHOT, alpha in CSI 1.12, is announced: clients that do not know it may refuse the whole list (csi-sanity 5.4.0 does).
+    /// GetSnapshot itself is always answered.
+    pub announce_get_snapshot: bool,
     /// The most volumes this node takes; `None` for no limit.
     pub max_volumes_per_node: Option<u32>,
     /// Topology segments besides the node's own, by key.

@@ -69,6 +69,9 @@ pub struct ServeArgs {
     /// One server a node with its own sidecars: no attach, no controller expansion, no modification
     #[arg(long)]
     pub node_local: bool,
+    /// Announce the alpha capability GET_SNAPSHOT, which older clients refuse; the call itself is always answered
+    #[arg(long)]
+    pub announce_get_snapshot: bool,
     /// A further user who may connect, by number; may be given several times
     #[arg(long, value_name = "UID")]
     pub allow_uid: Vec<u32>,

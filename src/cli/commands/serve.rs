@@ -26,6 +26,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         node_id: args.node_id.clone().unwrap_or(facts.hostname),
         mode: args.mode.into(),
         node_local: args.node_local,
+        announce_get_snapshot: args.announce_get_snapshot,
         max_volumes_per_node: args.max_volumes_per_node,
         topology: args.topology.iter().cloned().collect(),
         storage,

@@ -6,13 +6,12 @@ use crate::csi::proto::controller_service_capability::{Rpc, Type as Kind};
 use crate::csi::proto::{ControllerGetCapabilitiesResponse, ControllerServiceCapability};
 
 /// What every server offers.
-const ALWAYS: [Type; 10] = [
+const ALWAYS: [Type; 9] = [
     Type::CreateDeleteVolume,
     Type::ListVolumes,
     Type::GetCapacity,
     Type::CreateDeleteSnapshot,
     Type::ListSnapshots,
-    Type::GetSnapshot,
     Type::CloneVolume,
     Type::GetVolume,
     Type::VolumeCondition,
@@ -29,7 +28,10 @@ const CENTRAL: [Type; 5] = [
 
 pub(super) fn capabilities(config: &Config) -> ControllerGetCapabilitiesResponse {
     let central = if config.node_local { &[][..] } else { &CENTRAL };
+    let alpha = if config.announce_get_snapshot { &[Type::GetSnapshot][..] } else { &[] };
     let capability =
         |kind: &Type| ControllerServiceCapability { r#type: Some(Kind::Rpc(Rpc { r#type: (*kind).into() })) };
-    ControllerGetCapabilitiesResponse { capabilities: ALWAYS.iter().chain(central).map(capability).collect() }
+    ControllerGetCapabilitiesResponse {
+        capabilities: ALWAYS.iter().chain(central).chain(alpha).map(capability).collect(),
+    }
 }
