@@ -9,7 +9,7 @@ use super::asked::Asked;
 use super::attachment::Attachment;
 use super::capability::Capability;
 use super::capacity::Capacity;
-use super::name::{ObjectRef, SnapshotId, VolumeId};
+use super::name::{GroupId, ObjectRef, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
 use super::snapshot::SnapshotSpec;
@@ -232,6 +232,15 @@ pub struct ExpandRequest {
 pub struct DeleteSnapshotRequest {
     /// The snapshot.
     pub id: SnapshotId,
+    /// The approval of the loss.
+    pub approval: Option<Approval>,
+}
+
+/// For the removal of a group of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteGroupRequest {
+    /// The group.
+    pub id: GroupId,
     /// The approval of the loss.
     pub approval: Option<Approval>,
 }

@@ -13,9 +13,10 @@ use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{Host, HostError, LockMode, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
-use crate::model::{Done, FileId, Layout, Mount, MountTable, Name, ObjectRef, VolumeId};
+use crate::model::{Done, FileId, GroupId, Layout, Mount, MountTable, Name, ObjectRef, VolumeId};
 use crate::state::{GlobalLock, Reader, StateError};
 
+use super::group;
 use super::own::describe;
 use super::session::{host_failure, state_error};
 
@@ -28,6 +29,11 @@ pub enum Leftover {
     Frozen {
         /// Which.
         volume: VolumeId,
+    },
+    /// A group of snapshots that was not ended: its copies are all there, and it only has to get or lose its names and records.
+    Group {
+        /// Which.
+        group: GroupId,
     },
     /// A temporary file in a pool.
     Temporary {
@@ -57,6 +63,7 @@ impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frozen { volume } => write!(f, "frozen file system of volume {volume}"),
+            Self::Group { group } => write!(f, "unfinished {}", ObjectRef::Group(group.clone())),
             Self::Temporary { path } => write!(f, "temporary file {}", path.display()),
             Self::Loop { index, image, .. } => write!(f, "/dev/loop{index} on {}", image.display()),
             Self::Mount { target, what } => write!(f, "mount of {what} at {}", target.display()),
@@ -69,6 +76,7 @@ impl Leftover {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Frozen { .. } => "its snapshot or copy was never ended, and writes to it wait until it is thawed",
+            Self::Group { .. } => "taking or deleting it was interrupted; what was begun is ended",
             Self::Temporary { .. } => "an image or snapshot that was never finished",
             Self::Loop { .. } => "its image says it is csictl's, and no volume is recorded for it",
             Self::Mount { .. } => "it lies in csictl's run directory, and no volume is recorded for it",
@@ -99,11 +107,16 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
     }
     let frozen = frozen(host, layout)?;
     let mut found: Vec<Leftover> = frozen.into_iter().map(|volume| Leftover::Frozen { volume }).collect();
+    found.extend(group::unfinished(&reader)?.into_iter().map(|group| Leftover::Group { group }));
+    let spoken_for = group::spoken_for(&reader)?;
     let loops = host.loops()?;
     let mounts = host.mount_table()?;
     for directory in &directories {
         for name in host.list(directory)? {
             let path = directory.join(&name);
+            if spoken_for.contains(&path) {
+                continue;
+            }
             if temporary_of(&path).is_some() {
                 found.push(Leftover::Temporary { path });
                 continue;
@@ -210,13 +223,19 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
         Leftover::Temporary { path } | Leftover::Loop { image: path, .. } => {
             path.parent().map(PathBuf::from).into_iter().collect()
         }
-        Leftover::Mount { .. } | Leftover::Frozen { .. } => Vec::new(),
+        Leftover::Mount { .. } | Leftover::Frozen { .. } | Leftover::Group { .. } => Vec::new(),
     };
     if !find(host, layout, &pools).map_err(fail)?.contains(leftover) {
         return Ok(Done::Already);
     }
     match leftover {
         Leftover::Frozen { volume } => thaw(host, layout, volume).map(|_| Done::Changed).map_err(fail),
+        Leftover::Group { group } => {
+            if let Recorded::Present(record) = Reader::new(host, layout).group(group) {
+                group::finish(host, layout, record)?;
+            }
+            Ok(Done::Changed)
+        }
         Leftover::Temporary { path } => {
             // A helper whose csictl was killed may still be writing to it, and keeps the volume's lock until it ends.
             let lock = temporary_of(path).map(|id| lock_of_temporary(layout, path, &id));
@@ -265,6 +284,7 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
 /// What a leftover's errors are about: the volume its name speaks of.
 fn object_of(leftover: &Leftover) -> ObjectRef {
     let id = match leftover {
+        Leftover::Group { group } => return ObjectRef::Group(group.clone()),
         Leftover::Frozen { volume } => Some(volume.clone()),
         Leftover::Temporary { path } => temporary_of(path),
         Leftover::Loop { image, .. } => image.file_stem().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),

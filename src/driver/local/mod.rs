@@ -10,6 +10,7 @@ mod delete;
 mod detach;
 mod expand;
 pub mod gc;
+pub mod group;
 mod guard;
 pub mod health;
 mod modify;
@@ -36,11 +37,11 @@ use std::time::{Duration, Instant};
 use crate::driver::{Driver, Result};
 use crate::host::{Host, Lock, LoopHold};
 use crate::model::action::{
-    AttachRequest, CreateRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome, StageRequest,
-    UnpublishRequest, UnstageRequest,
+    AttachRequest, CreateRequest, DeleteGroupRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome,
+    StageRequest, UnpublishRequest, UnstageRequest,
 };
 use crate::model::observed::HostFacts;
-use crate::model::{FileId, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
+use crate::model::{FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
 use crate::state::{StateError, lock};
 
 /// How long another csictl is waited for, unless said otherwise.
@@ -105,6 +106,22 @@ impl LocalDriver {
     /// Where its records are.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Copies several volumes' bytes as they are at one moment, all or none (CSI 1.12, CreateVolumeGroupSnapshot).
+    ///
+    /// # Errors
+    /// As those of [`Driver`]'s verbs.
+    pub fn snapshot_group(&self, spec: &GroupSpec) -> Result<Outcome> {
+        group::snapshot_group(self, spec)
+    }
+
+    /// Removes such a group with all its snapshots (CSI 1.12, DeleteVolumeGroupSnapshot).
+    ///
+    /// # Errors
+    /// As those of [`Driver`]'s verbs.
+    pub fn delete_group(&self, request: &DeleteGroupRequest) -> Result<Outcome> {
+        group::delete_group(self, request)
     }
 
     fn hold(&self, id: &VolumeId, index: u32, hold: LoopHold) {

@@ -90,7 +90,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
     Ok(Outcome { done: Done::Changed, notes })
 }
 
-fn lock(driver: &LocalDriver, id: &SnapshotId) -> Result<VolumeLock> {
+pub(super) fn lock(driver: &LocalDriver, id: &SnapshotId) -> Result<VolumeLock> {
     VolumeLock::snapshot(driver.host(), driver.layout(), id, driver.lock_timeout)
         .map_err(|error| state_error(&ObjectRef::Snapshot(id.clone()), error))
 }
@@ -137,7 +137,7 @@ fn there_already(driver: &LocalDriver, spec: &SnapshotSpec, object: &ObjectRef) 
     }
 }
 
-fn is_snapshot_of(identity: Option<&ImageIdentity>, id: &SnapshotId, owner: &Owner) -> bool {
+pub(super) fn is_snapshot_of(identity: Option<&ImageIdentity>, id: &SnapshotId, owner: &Owner) -> bool {
     identity.is_some_and(|identity| identity.snapshot && identity.id == id.as_str() && identity.owner == *owner)
 }
 

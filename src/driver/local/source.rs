@@ -1,10 +1,10 @@
 //! What a volume is copied from: another volume's image or a snapshot, locked, proven to be what it says, and frozen for the
 //! copy where somebody may be writing to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{CopyMethod, CopyRequest, ErrorKind, HostError, LockMode};
+use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode};
 use crate::model::record::Recorded;
 use crate::model::{Capacity, FileId, FsType, FsUuid, ObjectRef, SectorSize, SnapshotId, Source, VolumeId};
 use crate::state::VolumeLock;
@@ -26,7 +26,47 @@ pub(super) struct Origin<'a> {
     freeze: Option<(PathBuf, PathBuf)>,
     /// The loop device through which it is used raw.
     raw_node: Option<PathBuf>,
+    /// Whether that device has been given to somebody.
+    raw_in_use: bool,
     _lock: OriginLock<'a>,
+}
+
+/// A file system held still for a copy, marked so that a run after a killed one thaws it.
+pub(super) struct Frozen<'d> {
+    host: &'d dyn Host,
+    freeze: Option<Freeze>,
+    mark: Option<PathBuf>,
+}
+
+impl Frozen<'_> {
+    /// Whether it has been frozen all the time.
+    pub fn held(&self) -> bool {
+        self.freeze.as_ref().is_some_and(Freeze::held)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        drop(self.freeze.take());
+        if let Some(mark) = &self.mark {
+            // A mark too many is harmless: what it names is not frozen.
+            let _ = self.host.remove_small(mark, false);
+        }
+    }
+}
+
+/// Writes paused for as long as they may and the copy was not done.
+pub(super) fn took_too_long(
+    driver: &LocalDriver,
+    object: &ObjectRef,
+    path: &Path,
+    undo: Option<Box<HostError>>,
+) -> DriverError {
+    let seconds = driver.freeze_timeout.as_secs();
+    let cause = format!("writes may pause for {seconds} s at most and the copy took longer; it was given up");
+    let error = Box::new(HostError::new(ErrorKind::TimedOut, "copy", path, cause));
+    let failed = DriverError::Host { object: object.clone(), error, help: None, undo };
+    with_help(failed, "put the pool on xfs or btrfs, where a copy takes no time, or unstage the volume for it")
 }
 
 /// Only held, never looked at.
@@ -81,6 +121,8 @@ impl LocalDriver {
             }
         }
         let identity = image.identity.as_ref();
+        let given = s.run.present().is_some_and(|run| run.staging_path.is_some() || !run.publishes.is_empty());
+        let raw_in_use = raw_node.is_some() && given;
         Ok(Origin {
             object: s.object(),
             path: image.path.clone(),
@@ -91,6 +133,7 @@ impl LocalDriver {
             sector_size: identity.map_or(backing.sector_size, |identity| identity.sector_size),
             freeze,
             raw_node,
+            raw_in_use,
             _lock: OriginLock::Volume(Box::new(s)),
         })
     }
@@ -169,6 +212,7 @@ impl LocalDriver {
             sector_size: identity.map_or(record.sector_size, |identity| identity.sector_size),
             freeze: None,
             raw_node: None,
+            raw_in_use: false,
             _lock: OriginLock::Snapshot(lock),
         })
     }
@@ -192,31 +236,40 @@ impl Origin<'_> {
         let Some((mount_point, node)) = &self.freeze else {
             return host.copy_image(request, lock.own()).map_err(fail);
         };
-        let mark = self.mark_frozen(driver)?;
-        let frozen = host.freeze(mount_point, driver.freeze_timeout).map_err(fail)?;
+        let frozen = self.freeze_at(driver, mount_point)?;
         let method = host.flush_device(node).and_then(|()| host.copy_image(request, lock.own()));
         let held = frozen.held();
         drop(frozen);
-        if let Some(mark) = &mark {
-            // A mark too many is harmless: what it names is not frozen.
-            let _ = host.remove_small(mark, false);
-        }
         let method = method.map_err(fail)?;
         if held {
             return Ok(method);
         }
         // What was read after the thaw may be torn: it is no copy of any moment.
         let removed = host.remove_image(&request.to_part, None).err().map(Box::new);
-        let seconds = driver.freeze_timeout.as_secs();
-        let error = HostError::new(
-            ErrorKind::TimedOut,
-            "copy",
-            &self.path,
-            format!("writes may pause for {seconds} s at most and the copy took longer; it was given up"),
-        );
-        let failed =
-            DriverError::Host { object: self.object.clone(), error: Box::new(error), help: None, undo: removed };
-        Err(with_help(failed, "put the pool on xfs or btrfs, where a copy takes no time, or unstage the volume for it"))
+        Err(took_too_long(driver, &self.object, &self.path, removed))
+    }
+
+    /// Whether somebody may be writing to its raw device now, which nothing can hold still.
+    pub fn in_use_raw(&self) -> bool {
+        self.raw_in_use
+    }
+
+    /// The mounted file system that is held still while it is copied, and the device that is flushed then.
+    pub fn writable_at(&self) -> Option<(&Path, &Path)> {
+        self.freeze.as_ref().map(|(mount_point, node)| (mount_point.as_path(), node.as_path()))
+    }
+
+    /// Holds a writable file system still until the answer is dropped.
+    pub fn freeze<'d>(&self, driver: &'d LocalDriver) -> Result<Option<Frozen<'d>>> {
+        self.writable_at().map(|(mount_point, _)| self.freeze_at(driver, mount_point)).transpose()
+    }
+
+    fn freeze_at<'d>(&self, driver: &'d LocalDriver, mount_point: &Path) -> Result<Frozen<'d>> {
+        let fail = |error: HostError| host_failure(&self.object, error);
+        let mark = self.mark_frozen(driver)?;
+        // Where this fails the mark stays: what is frozen already may be what a killed run left.
+        let freeze = driver.host().freeze(mount_point, driver.freeze_timeout).map_err(fail)?;
+        Ok(Frozen { host: driver.host(), freeze: Some(freeze), mark })
     }
 
     /// Written before a volume is frozen, so that a run after a killed one knows what to thaw without asking every mount.
