@@ -123,8 +123,7 @@ fn wanted(asked: &CreateVolumeGroupSnapshotRequest) -> Result<GroupSpec, Status>
     let id = identifier::of_group(name);
     let mut volumes = BTreeSet::new();
     for text in &asked.source_volume_ids {
-        let volume: VolumeId =
-            request::required("source_volume_ids", text)?.parse().map_err(|_| no_volume(text))?;
+        let volume: VolumeId = request::required("source_volume_ids", text)?.parse().map_err(|_| no_volume(text))?;
         if !volumes.insert(volume) {
             return Err(Status::invalid_argument(format!("source_volume_ids names {text} twice")));
         }

@@ -10,7 +10,7 @@ use crate::cli::source::Source;
 use crate::csi::config::{Config, Listen};
 use crate::csi::plugin::Plugin;
 use crate::csi::server::run::serve;
-use crate::driver::local::LocalDriver;
+use crate::driver::local::{LocalDriver, gc, group};
 use crate::exec::Engine;
 use crate::model::StorageConfig;
 
@@ -41,7 +41,28 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
     let failed = |text: String| Failure::new(Exit::Failed, Problem::new("cli::serve", text));
     // Another csictl's work on a volume is the orchestrator's to wait for: it gets ABORTED at once.
     let driver = LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO);
+    end_what_was_begun(&driver);
     let engine = Engine::new(context.parallelism).map_err(|error| failed(format!("start workers: {error}")))?;
     serve(Plugin::new(driver, engine, config), &listen).map_err(|error| failed(error.to_string()))?;
     Ok(Exit::Done)
+}
+
+/// What a killed run left half-way: frozen file systems hold up whoever writes to them, and of a group of snapshots no half is shown.
+fn end_what_was_begun(driver: &LocalDriver) {
+    match gc::thaw_left(driver.host(), driver.layout()) {
+        Ok(thawed) => {
+            thawed
+                .iter()
+                .for_each(|path| tracing::warn!("thawed {}, which an earlier run left frozen", path.display()));
+        }
+        Err(error) => tracing::warn!("what an earlier run left frozen may still be: {error}"),
+    }
+    match group::finish_left(driver.host(), driver.layout()) {
+        Ok(groups) => {
+            for id in groups {
+                tracing::warn!("ended what an earlier run had begun with group {id}");
+            }
+        }
+        Err(error) => tracing::warn!("what an earlier run had begun with a group of snapshots is not ended: {error}"),
+    }
 }

@@ -75,23 +75,19 @@ pub(super) async fn list_snapshots(
 ) -> Result<ListSnapshotsResponse, Status> {
     request::map("secrets", &asked.secrets)?;
     let work = move |plugin: &Plugin| {
-        let ids = match asked.snapshot_id.as_str() {
-            "" => reader(plugin).snapshot_ids().map_err(|error| Status::internal(error.to_string()))?,
-            text => text.parse().into_iter().collect(),
-        };
-        let behind = page::last_of(&asked.starting_token)?;
+        let records = plugin.snapshots()?;
+        let only = (!asked.snapshot_id.is_empty()).then_some(asked.snapshot_id.as_str());
         let of = (!asked.source_volume_id.is_empty()).then_some(asked.source_volume_id.as_str());
-        // No record is read that lies before the page or behind it.
-        let ids = ids.into_iter().filter(|id| behind.is_none_or(|last| id.as_str() > last));
-        let entries = ids.filter_map(|id| match recorded(plugin, &id) {
-            Recorded::Present(record) if of.is_none_or(|volume| record.volume.as_str() == volume) => Some(record),
-            _ => None,
-        });
-        page::page(entries, |record| record.id.as_str(), &asked.starting_token, asked.max_entries)
+        let present = records.values().filter_map(|record| record.present());
+        let entries = present
+            .filter(|record| only.is_none_or(|id| record.id.as_str() == id))
+            .filter(|record| of.is_none_or(|volume| record.volume.as_str() == volume));
+        let (page, next_token) =
+            page::page(entries, |record| record.id.as_str(), &asked.starting_token, asked.max_entries)?;
+        let entries = page.into_iter().map(|record| Entry { snapshot: Some(snapshot_of(record)) }).collect();
+        Ok(ListSnapshotsResponse { entries, next_token })
     };
-    let (page, next_token) = plugin.run(&[], Lane::Kernel, work).await?;
-    let entries = page.iter().map(|record| Entry { snapshot: Some(snapshot_of(record)) }).collect();
-    Ok(ListSnapshotsResponse { entries, next_token })
+    plugin.run(&[], Lane::Kernel, work).await
 }
 
 pub(super) async fn get_snapshot(plugin: &Plugin, asked: GetSnapshotRequest) -> Result<GetSnapshotResponse, Status> {

@@ -2,6 +2,7 @@
 
 mod counting;
 mod faults;
+mod groups;
 mod guards;
 mod lifecycle;
 mod looking;
