@@ -13,6 +13,7 @@ pub mod sim;
 pub mod watch;
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,9 +26,9 @@ use crate::model::{Pool, Probe};
 
 pub use error::{ErrorKind, HostError};
 pub use request::{
-    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, FileFacts, FileKind, FormatRequest, Formatted,
-    Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, Holder, Lock, LockMode, LoopHold, NewImage, Place, PoolFacts,
-    ToolFacts, Unmount,
+    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, Extent, Extents, FileFacts, FileKind, FormatRequest,
+    Formatted, Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, Holder, ImageFile, Lock, LockMode, LoopHold,
+    NewImage, Place, PoolFacts, ToolFacts, Unmount,
 };
 
 pub use watch::{Changes, DirectoryWatch};
@@ -83,6 +84,13 @@ pub trait Observe: Send + Sync {
 
     /// An image file with its size, allocation and own word about itself; `None` when nothing is there.
     fn image(&self, path: &Path) -> Result<Option<ObservedImage>>;
+
+    /// Where an image holds data, from an offset on and some at a time; what lies between reads as zeros.
+    fn data_extents(&self, of: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents>;
+
+    /// Where an image's bytes differ from those of another one, which reads as zeros behind its end; some at a time, and after a bounded
+    /// amount of reading even when nothing was found. Equal bytes may be among them, differing ones are never missing.
+    fn changed_extents(&self, of: &ImageFile, base: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents>;
 
     /// A block device, links followed; `None` when nothing is there.
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>>;

@@ -211,6 +211,33 @@ pub struct CopyRequest {
     pub reflink: bool,
 }
 
+/// An image or snapshot whose bytes are asked about, and which file it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Which file.
+    pub file: FileId,
+}
+
+/// A stretch of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Its first byte.
+    pub offset: u64,
+    /// How many bytes; never none.
+    pub length: u64,
+}
+
+/// Some stretches of a file, in order and without overlap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extents {
+    /// Those that were found.
+    pub found: Vec<Extent>,
+    /// Where to go on; `None` when there are no more.
+    pub next: Option<u64>,
+}
+
 /// How a copy was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyMethod {

@@ -2,7 +2,9 @@
 
 mod calls;
 mod client;
+mod group;
 mod identity;
+mod metadata;
 mod node;
 mod shop;
 mod snapshots;

@@ -121,7 +121,9 @@ fn arg(flag: &'static Flag) -> Arg {
     match flag.kind {
         Kind::Secrets => arg.value_hint(ValueHint::FilePath),
         Kind::Text if flag.name.ends_with("-path") => arg.value_name("PATH").value_hint(ValueHint::AnyPath),
-        Kind::Text | Kind::Texts if flag.name.ends_with("-id") || flag.name.starts_with("from-") => arg.value_name("ID"),
+        Kind::Text | Kind::Texts if flag.name.ends_with("-id") || flag.name.starts_with("from-") => {
+            arg.value_name("ID")
+        }
         _ => arg,
     }
 }

@@ -40,7 +40,8 @@ use crate::model::action::{
     AttachRequest, CreateRequest, DeleteGroupRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome,
     StageRequest, UnpublishRequest, UnstageRequest,
 };
-use crate::model::observed::HostFacts;
+use crate::model::observed::{HostFacts, ObservedImage};
+use crate::model::record::SnapshotRecord;
 use crate::model::{FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
 use crate::state::{StateError, lock};
 
@@ -122,6 +123,14 @@ impl LocalDriver {
     /// As those of [`Driver`]'s verbs.
     pub fn delete_group(&self, request: &DeleteGroupRequest) -> Result<Outcome> {
         group::delete_group(self, request)
+    }
+
+    /// The file of a snapshot, if its name and its own word both say that it is that one; `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`crate::driver::Refusal::WrongIdentity`] when something else lies in its place.
+    pub fn snapshot_file(&self, record: &SnapshotRecord) -> Result<Option<ObservedImage>> {
+        snapshot::file_of(self, record)
     }
 
     fn hold(&self, id: &VolumeId, index: u32, hold: LoopHold) {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,13 +10,13 @@ use std::time::Duration;
 use super::commit::Commits;
 use super::errors::failed;
 use super::{
-    bind, copy, device, discard, erase, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity, image,
-    lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
+    bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity,
+    image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
 };
 use crate::host::{
-    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, FileFacts, FormatRequest, Formatted,
-    Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, Lock, LockMode, NewImage, Observe, Place, PoolFacts, Result,
-    ToolFacts, Unmount,
+    AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, Extents, FileFacts, FormatRequest,
+    Formatted, Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, ImageFile, Lock, LockMode, NewImage, Observe,
+    Place, PoolFacts, Result, ToolFacts, Unmount,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::record::ImageIdentity;
@@ -117,6 +118,14 @@ impl Observe for LinuxObserve {
         image::observe(path)
     }
 
+    fn data_extents(&self, of: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents> {
+        extents::data(of, from, most)
+    }
+
+    fn changed_extents(&self, of: &ImageFile, base: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents> {
+        extents::changed(of, base, from, most)
+    }
+
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {
         device::observe(path)
     }
@@ -201,6 +210,14 @@ impl Observe for LinuxHost {
 
     fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {
         self.observe.image(path)
+    }
+
+    fn data_extents(&self, of: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents> {
+        self.observe.data_extents(of, from, most)
+    }
+
+    fn changed_extents(&self, of: &ImageFile, base: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents> {
+        self.observe.changed_extents(of, base, from, most)
     }
 
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {

@@ -12,6 +12,7 @@ pub mod erase;
 mod errors;
 pub mod ext_superblock;
 pub mod ext_template;
+mod extents;
 mod facts;
 mod files;
 pub mod format;

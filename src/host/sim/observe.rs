@@ -1,9 +1,13 @@
 //! What the simulated machine answers when it is looked at.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::host::{ErrorKind, FileFacts, FileKind, FsUsage, Holder, HostError, Observe, PoolFacts, Result, ToolFacts};
+use crate::host::{
+    ErrorKind, Extent, Extents, FileFacts, FileKind, FsUsage, Holder, HostError, ImageFile, Observe, PoolFacts, Result,
+    ToolFacts,
+};
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget, TargetKind};
 use crate::model::{BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe, Signature};
 
@@ -11,6 +15,13 @@ use super::SimHost;
 use super::machine::{Machine, errno, refuse};
 use super::tree::{Content, FsImage, Node, NodeKind};
 use super::walk::{Links, Walk};
+
+/// Contents have no inner structure here: a file holds data everywhere or nowhere.
+fn one_extent(from: u64, size: u64, all: bool) -> Extents {
+    let length = size.saturating_sub(from);
+    let found = if all && length > 0 { vec![Extent { offset: from, length }] } else { Vec::new() };
+    Extents { found, next: None }
+}
 
 /// What a probe says of a whole file system of this type.
 fn signature(fs: &FsImage) -> Signature {
@@ -80,6 +91,18 @@ impl Machine {
             allocated: Capacity::bytes(data.allocated),
             identity: data.identity.clone(),
         }))
+    }
+
+    /// The size and content of an image, if it is the file meant.
+    fn image_content(&self, of: &ImageFile) -> Result<(u64, &Content)> {
+        const ACT: &str = "look at image";
+        let spot = self.find(&of.path).ok_or_else(|| errno(ACT, &of.path, libc::ENOENT))?;
+        if self.file_id(&spot) != of.file {
+            return Err(refuse(ErrorKind::Foreign, ACT, &of.path, "it is another file now"));
+        }
+        let data = self.node_at(&spot).and_then(Node::as_file);
+        let data = data.ok_or_else(|| refuse(ErrorKind::Foreign, ACT, &of.path, "it is no regular file"))?;
+        Ok((data.size, &data.content))
     }
 
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {
@@ -238,6 +261,20 @@ impl Observe for SimHost {
 
     fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {
         self.look("look at image", path, |machine| machine.image(path))
+    }
+
+    fn data_extents(&self, of: &ImageFile, from: u64, _most: NonZeroUsize) -> Result<Extents> {
+        self.look("list the data of", &of.path, |machine| {
+            let (size, content) = machine.image_content(of)?;
+            Ok(one_extent(from, size, *content != Content::Blank))
+        })
+    }
+
+    fn changed_extents(&self, of: &ImageFile, base: &ImageFile, from: u64, _most: NonZeroUsize) -> Result<Extents> {
+        self.look("compare", &of.path, |machine| {
+            let ((size, content), (_, before)) = (machine.image_content(of)?, machine.image_content(base)?);
+            Ok(one_extent(from, size, content != before))
+        })
     }
 
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {

@@ -1,11 +1,12 @@
 //! A host that counts the calls that read whole tables or directories, and passes everything on.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::sim::SimHost;
-use crate::host::{FileFacts, FsUsage, Holder, Observe, PoolFacts, Result, ToolFacts};
+use crate::host::{Extents, FileFacts, FsUsage, Holder, ImageFile, Observe, PoolFacts, Result, ToolFacts};
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::{BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe};
 
@@ -55,6 +56,14 @@ impl Observe for Counting {
 
     fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {
         self.inner.image(path)
+    }
+
+    fn data_extents(&self, of: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents> {
+        self.inner.data_extents(of, from, most)
+    }
+
+    fn changed_extents(&self, of: &ImageFile, base: &ImageFile, from: u64, most: NonZeroUsize) -> Result<Extents> {
+        self.inner.changed_extents(of, base, from, most)
     }
 
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {
