@@ -1,8 +1,10 @@
 //! Metadata of snapshots: what is allocated and what changed, as streams; the changes applied to the base give the target.
 
+#![allow(clippy::cast_possible_truncation, reason = "offsets of files of 32 MiB")]
+
 use std::future::Future;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use csictl::csi::proto::{
     BlockMetadata, BlockMetadataType, GetMetadataAllocatedRequest, GetMetadataAllocatedResponse,
@@ -114,8 +116,8 @@ fn use_it(image: &Path, seed: u64, writes: usize) {
     file.sync_all().unwrap();
 }
 
-fn changes_are_exact(place: &Place, pool: PathBuf) {
-    volumes(place, "shop.toml", &pool, &["db"], false);
+fn changes_are_exact(place: &Place, pool: &Path) {
+    volumes(place, "shop.toml", pool, &["db"], false);
     let serving = Serving::start(place, &[]);
     let image = pool.join("shop.db.img");
     let bytes = |id: &str| std::fs::read(pool.join(format!("{id}.snap"))).unwrap();
@@ -161,21 +163,21 @@ fn changes_are_exact(place: &Place, pool: PathBuf) {
 fn changes_are_exact_where_copies_are_copies() {
     let place = Place::new();
     let pool = mount_pool(&place, "ext4", &["mkfs.ext4", "-q"], 512);
-    changes_are_exact(&place, pool);
+    changes_are_exact(&place, &pool);
 }
 
 #[test]
 fn changes_are_exact_on_xfs_that_shares_extents() {
     let place = Place::new();
     let pool = mount_pool(&place, "xfs", &["mkfs.xfs", "-q", "-m", "reflink=1"], 512);
-    changes_are_exact(&place, pool);
+    changes_are_exact(&place, &pool);
 }
 
 #[test]
 fn changes_are_exact_on_btrfs() {
     let place = Place::new();
     let pool = mount_pool(&place, "btrfs", &["mkfs.btrfs", "-q"], 512);
-    changes_are_exact(&place, pool);
+    changes_are_exact(&place, &pool);
 }
 
 #[test]
@@ -183,7 +185,7 @@ fn changes_are_exact_on_btrfs_that_compresses() {
     let place = Place::new();
     let pool = mount_pool(&place, "btrfs", &["mkfs.btrfs", "-q"], 512);
     super::shop::run(std::process::Command::new("mount").args(["-o", "remount,compress-force=zstd"]).arg(&pool));
-    changes_are_exact(&place, pool);
+    changes_are_exact(&place, &pool);
 }
 
 #[test]
