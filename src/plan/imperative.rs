@@ -122,7 +122,8 @@ pub(super) fn delete_snapshot(draft: &mut Draft<'_>, id: &SnapshotId) {
     let Some(record) = recorded_snapshot(draft, id) else { return };
     if let Some(group) = &record.group {
         let message = format!("it was taken with group {group} and goes only with all of it");
-        draft.refused.push(refuse("group-member", &object, message, "delete the group (DeleteVolumeGroupSnapshot)"));
+        let help = "delete the group: csictl csi delete-volume-group-snapshot, or its orchestrator";
+        draft.refused.push(refuse("group-member", &object, message, help));
         return;
     }
     let details = vec![("of".to_owned(), guards::named(&record.volume)), ("size".to_owned(), record.size.to_string())];

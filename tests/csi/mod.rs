@@ -6,5 +6,6 @@ mod group;
 mod identity;
 mod metadata;
 mod node;
+mod restore;
 mod shop;
 mod snapshots;

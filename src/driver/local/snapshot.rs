@@ -184,7 +184,7 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
             Refusal::GroupMember,
             object,
             format!("it was taken with group {group} and goes only with all of it"),
-            "delete the group (DeleteVolumeGroupSnapshot)",
+            "delete the group: csictl csi delete-volume-group-snapshot, or its orchestrator",
         ));
     }
     let approved = Approval { object: object.clone(), loss: Loss::Delete };
