@@ -14,3 +14,4 @@ mod plan;
 mod privileged;
 mod props;
 mod support;
+mod threats;

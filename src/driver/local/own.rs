@@ -189,12 +189,17 @@ impl Own {
         (facts.kind == FileKind::Block && facts.device == Some(block)).then(|| top.root.clone())
     }
 
-    fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> Result<bool> {
-        let recorded = || self.places.iter().any(|place| place == path);
+    /// Whether a mount's device alone says that it is ours: not that of a directory, which is the host's, or of a device node.
+    fn is_told_by_device(&self, s: &Session<'_>, mount: &Mount) -> Result<bool> {
         if matches!(self.behind, Behind::Block(block) if mount.device == block) {
             return Ok(true);
         }
-        if !matches!(self.behind, Behind::Directory(_)) && self.look_at_stage(s)? == Some(mount.device) {
+        Ok(!matches!(self.behind, Behind::Directory(_)) && self.look_at_stage(s)? == Some(mount.device))
+    }
+
+    fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> Result<bool> {
+        let recorded = || self.places.iter().any(|place| place == path);
+        if self.is_told_by_device(s, mount)? {
             return Ok(true);
         }
         Ok(match self.behind {
@@ -255,7 +260,8 @@ impl Own {
                 target: path.to_owned(),
                 trusted_root: trusted_root.to_owned(),
                 expect: top.device,
-                root: Some(top.root.clone()),
+                // The root's name is the volume's content to change, at this very moment if need be.
+                root: (!self.is_told_by_device(s, top)?).then(|| top.root.clone()),
             };
             let answer = s.host().unmount(&request);
             if !matches!(answer, Ok(Done::Changed))

@@ -11,7 +11,7 @@ use super::errors::{failed, refused, wrong};
 use super::landing::{Landing, propagation_bits};
 use super::{lookup, mount, options, path, sys};
 use crate::host::{BindMount, ErrorKind, FsMount, Result};
-use crate::model::{BlockId, Mount, Propagation, PublishKind};
+use crate::model::{BlockId, Propagation, PublishKind};
 
 const ACT: &str = "bind";
 
@@ -32,11 +32,7 @@ pub fn bind(request: &BindMount) -> Result<()> {
     let (from, _) = lookup::mount_of(source.as_fd(), &request.source)?;
     let landing = Landing::open(ACT, &request.trusted_root, &request.target)?;
     place(source.as_fd(), &attributes, &landing, &request.source)?;
-    landing.settle(request.propagation, |mount| mount.device == from.device && covers(mount, &request.target)).map(drop)
-}
-
-fn covers(mount: &Mount, target: &Path) -> bool {
-    mount.target == target
+    landing.settle(request.propagation, |mount| mount.device == from.device).map(drop)
 }
 
 /// A directory of the staged mount: the path has to be a mount of the device meant, never the plain directory below it.
@@ -105,7 +101,7 @@ pub fn directory(request: &FsMount) -> Result<()> {
     attributes.propagation = propagation_bits(propagation);
     let landing = Landing::open(ACT, &request.trusted_root, &request.target)?;
     place(source.as_fd(), &attributes, &landing, &request.source)?;
-    landing.settle(propagation, |mount| mount.device == from.device && covers(mount, &request.target)).map(drop)
+    landing.settle(propagation, |mount| mount.device == from.device).map(drop)
 }
 
 /// The flags of a directory volume's mount; in place also those that are no longer asked for are cleared.

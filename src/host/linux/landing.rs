@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -30,7 +31,7 @@ impl<'a> Landing<'a> {
     pub fn open(act: &'static str, trusted_root: &'a Path, target: &'a Path) -> Result<Self> {
         let fd = path::open_target(act, trusted_root, target)?;
         let (mount, is_root) = lookup::mount_of(fd.as_fd(), target)?;
-        if is_root && target != Path::new("/") && mount.target == target {
+        if is_root {
             return Err(wrong(
                 ErrorKind::Exists,
                 act,
@@ -52,32 +53,40 @@ impl<'a> Landing<'a> {
     fn look_again(&self, propagation: Propagation, ours: &impl Fn(&Mount) -> bool) -> Result<Mount> {
         let seen = path::open_target(self.act, self.trusted_root, self.target)?;
         let (mount, is_root) = lookup::mount_of(seen.as_fd(), self.target)?;
-        if !is_root || !ours(&mount) {
+        if !is_root || !ours(&mount) || mount.target != self.target {
             return Err(wrong(
                 ErrorKind::UnsafePath,
                 self.act,
                 self.target,
-                "the path was exchanged while it was being mounted on; the mount was taken away again",
+                "the path was exchanged while it was being mounted on: the mount is not kept",
             ));
         }
         set_propagation(seen.as_fd(), &mount, propagation, self.act, self.target)?;
         Ok(mount)
     }
 
-    /// Takes away a mount that did not land where it should. The covered inode is still open, so its path as of now is known.
+    /// Takes away a mount that did not land where it should. Nothing was mounted on the covered inode, which is still open: what covers
+    /// it now, wherever its directory was moved, is what was just put there.
     fn undo(&self, error: HostError, ours: &impl Fn(&Mount) -> bool) -> HostError {
-        /// The directory may be moved to and fro meanwhile.
-        const TRIES: u32 = 1000;
-        for _ in 0..TRIES {
-            let Ok(now) = fs::read_link(path::proc_path(&self.fd)) else { break };
-            let stack = lookup::stack_at(&now).unwrap_or_default();
-            match stack.last() {
-                Some(top) if ours(top) && unmount(&now, UnmountFlags::NOFOLLOW).is_ok() => return error,
-                _ => std::thread::yield_now(),
+        /// The directory may be moved to and fro meanwhile, and somebody be looking into the mount.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.take_away(ours) {
+                return error;
             }
+            std::thread::yield_now();
         }
-        // Last resort: whatever of it is found anywhere and was not there before can't be told apart, so say so.
         HostError { cause: format!("{}; it could not be undone, look for it with findmnt", error.cause), ..error }
+    }
+
+    /// Whether the new mount was found at the covered inode's path of this moment and taken away.
+    fn take_away(&self, ours: &impl Fn(&Mount) -> bool) -> bool {
+        let Ok(now) = fs::read_link(path::proc_path(&self.fd)) else { return false };
+        let Ok((parent, name)) = path::open_parent(self.act, Path::new("/"), &now) else { return false };
+        let seen = lookup::top_at(parent.as_fd(), &name, &now);
+        seen.is_ok_and(|seen| seen.is_some_and(|seen| ours(&seen.mount)))
+            && unmount(path::proc_path(&parent).join(&name), UnmountFlags::NOFOLLOW).is_ok()
     }
 }
 

@@ -2,14 +2,14 @@
 //! with the table. statx tells the unique id of the mount a path lies on, statmount (6.8) tells that mount; where the kernel
 //! has neither, the table is read.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxAttributes, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
 use super::errors::failed;
@@ -69,6 +69,15 @@ fn in_table(target: &Path) -> Result<Vec<Mount>> {
     Ok(table()?.into_iter().filter(|mount| mount.target == target).collect())
 }
 
+/// The mount that an open file lies on, and whether the file is that mount's root.
+pub fn mount_of(fd: BorrowedFd<'_>, object: &Path) -> Result<(Mount, bool)> {
+    let act = "look at the mount of";
+    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    let told = statx(fd, c"", flags, MNT_ID_UNIQUE).map_err(|error| failed(act, object)(error.into()))?;
+    let (top, is_root) = named(told, fd, c"", flags, object)?;
+    Ok((top.mount, is_root))
+}
+
 /// The mount that is seen at a place.
 pub struct Top {
     /// It.
@@ -78,50 +87,72 @@ pub struct Top {
     pub key: (u64, usize),
 }
 
-/// The visible mount at exactly `target`: what [`stack_at`] has last, without following it down.
-pub fn top_at(target: &Path) -> Result<Option<Top>> {
-    let facts = match statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MNT_ID_UNIQUE) {
-        Ok(facts) => facts,
+/// The mount that is seen at an entry of an opened directory; `None` when nothing is mounted there. Unlike a path, directory and name
+/// are still the same ones when they are used again to take that mount away.
+pub fn top_at(directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<Option<Top>> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let told = match statx(directory, name, flags, MNT_ID_UNIQUE) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        Err(error) => return Err(failed("look at the mounts of", target)(error.into())),
+        // A file system that has shut down (xfs) does not even describe its root; a descriptor of it still tells its mount.
+        Err(error) => {
+            return match by_descriptor(directory, name, object)? {
+                None => Err(failed("look at the mounts of", object)(error.into())),
+                top => Ok(top),
+            };
+        }
+        Ok(told) => told,
     };
-    if knows_mount_roots(&facts) && !facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+    if knows_mount_roots(&told) && !told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(None);
     }
-    if has_unique_id(&facts)
-        && let Some((mount, _)) = by_unique_id(facts.stx_mnt_id, target)?
-    {
-        return Ok((mount.target == target).then_some(Top { mount, key: (facts.stx_mnt_id, 0) }));
-    }
-    let mut stack: Vec<Mount> = table()?.into_iter().filter(|mount| mount.target == target).collect();
-    let many = stack.len();
-    Ok(stack.pop().map(|mount| Top { key: (mount.id, many), mount }))
+    let (top, is_root) = named(told, directory, name, flags, object)?;
+    Ok(is_root.then_some(top))
 }
 
-/// The mount that an open file lies on, and whether the file is that mount's root.
-pub fn mount_of(fd: BorrowedFd<'_>, object: &Path) -> Result<(Mount, bool)> {
+/// The mount of which an entry of an opened directory is the root, as the kernel tells of a descriptor that asks the file system for
+/// nothing.
+fn by_descriptor(directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<Option<Top>> {
+    let refused = |error: std::io::Error| failed("look at the mounts of", object)(error);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(directory, name, flags, Mode::empty()).map_err(|error| refused(error.into()))?;
+    let told = fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", opened.as_raw_fd())).map_err(refused)?;
+    let id = told.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    let table = table()?;
+    let found = table.iter().find(|mount| Some(mount.id) == id && mount.target == object).cloned();
+    let many = table.iter().filter(|mount| mount.target == object).count();
+    Ok(found.map(|mount| Top { key: (mount.id, many), mount }))
+}
+
+/// The mount that statx told of.
+fn named<P: rustix::path::Arg>(
+    told: Statx,
+    fd: BorrowedFd<'_>,
+    name: P,
+    flags: AtFlags,
+    object: &Path,
+) -> Result<(Top, bool)> {
     let act = "look at the mount of";
-    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    let facts = statx(fd, c"", flags, MNT_ID_UNIQUE).map_err(|error| failed(act, object)(error.into()))?;
-    let is_root = facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    if has_unique_id(&facts)
-        && let Some((mount, _)) = by_unique_id(facts.stx_mnt_id, object)?
+    let is_root = told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    if has_unique_id(&told)
+        && let Some((mount, _)) = by_unique_id(told.stx_mnt_id, object)?
     {
-        return Ok((mount, is_root));
+        return Ok((Top { mount, key: (told.stx_mnt_id, 0) }, is_root));
     }
-    let facts = statx(fd, c"", flags, StatxFlags::MNT_ID).map_err(|error| failed(act, object)(error.into()))?;
-    let found = table()?.into_iter().find(|mount| mount.id == facts.stx_mnt_id);
+    let told = statx(fd, name, flags, StatxFlags::MNT_ID).map_err(|error| failed(act, object)(error.into()))?;
+    let table = table()?;
+    let found = table.iter().find(|mount| mount.id == told.stx_mnt_id).cloned();
     let mount =
         found.ok_or_else(|| HostError::new(ErrorKind::NotFound, act, object, "its mount is not in this namespace"))?;
-    let at_target = mount.target == object;
-    Ok((mount, if knows_mount_roots(&facts) { is_root } else { at_target }))
+    let is_root = if knows_mount_roots(&told) { is_root } else { mount.target == object };
+    let many = table.iter().filter(|other| other.target == mount.target).count();
+    Ok((Top { key: (mount.id, many), mount }, is_root))
 }
 
-fn has_unique_id(facts: &rustix::fs::Statx) -> bool {
+fn has_unique_id(facts: &Statx) -> bool {
     facts.stx_mask & MNT_ID_UNIQUE.bits() != 0 && !NO_STATMOUNT.load(Ordering::Relaxed)
 }
 
-fn knows_mount_roots(facts: &rustix::fs::Statx) -> bool {
+fn knows_mount_roots(facts: &Statx) -> bool {
     facts.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
 }
 

@@ -1,7 +1,10 @@
 //! Taking a mount away: only the topmost one, only when it is the one meant, and believed only after a second look.
 //!
-//! The target is named as an entry of its opened parent: a descriptor of the target itself would be of the mount, and keep it
-//! busy. umount2 with UMOUNT_NOFOLLOW refuses a link in its place.
+//! The target is named as an entry of its opened parent, for the look as for the act: a descriptor of the target itself would be of
+//! the mount, and keep it busy, and by its path alone somebody could exchange a parent between the two. umount2 with
+//! UMOUNT_NOFOLLOW refuses a link in its place.
+
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount as umount2};
@@ -23,7 +26,9 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         Err(error) if error.errno == Some(libc::ENOENT) => return Ok(Done::Already),
         answer => answer?,
     };
-    let Some(Top { mount: top, key }) = lookup::top_at(&request.target)? else { return Ok(Done::Already) };
+    let Some(Top { mount: top, key }) = lookup::top_at(parent.as_fd(), &name, &request.target)? else {
+        return Ok(Done::Already);
+    };
     if !is_meant(request, &top) {
         let cause = format!(
             "{} ({}, device {}) is mounted there, which is not the one meant; it was left alone",
@@ -43,7 +48,7 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         Err(Errno::BUSY) => return Err(busy(request, &top)),
         Err(error) => return Err(refused(ACT, &request.target)(error)),
     }
-    if lookup::top_at(&request.target)?.is_some_and(|left| left.key == key) {
+    if lookup::top_at(parent.as_fd(), &name, &request.target)?.is_some_and(|left| left.key == key) {
         return Err(wrong(ErrorKind::Verify, ACT, &request.target, "the mount is still there"));
     }
     Ok(Done::Changed)

@@ -1,0 +1,110 @@
+//! Threat: what somebody else mounted or attached is taken for csictl's own, and used, unmounted or detached.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::machine::{ONE_VOLUME, foreign_tmpfs};
+use crate::support::Place;
+
+const TAKE_DOWN: [&[&str]; 3] =
+    [&["destroy", "m.toml", "--yes"], &["destroy", "m.toml", "--yes", "--delete-data", "data"], &["gc", "--yes"]];
+
+#[test]
+fn a_tmpfs_that_lies_on_the_target_is_neither_used_nor_covered_nor_taken_away() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    let target = place.join("pods/web/data");
+    foreign_tmpfs(&target);
+    fs::write(target.join("keep"), "precious").unwrap();
+
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    for words in TAKE_DOWN {
+        let _ = place.exit(words);
+        assert_eq!(place.mounts(), std::slice::from_ref(&target), "{words:?}");
+        assert_eq!(fs::read_to_string(target.join("keep")).unwrap(), "precious", "{words:?}");
+    }
+}
+
+#[test]
+fn a_tmpfs_mounted_over_a_publish_stays() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let target = place.join("pods/web/data");
+    fs::write(target.join("keep"), "precious").unwrap();
+    foreign_tmpfs(&target);
+    fs::write(target.join("theirs"), "theirs").unwrap();
+
+    for words in TAKE_DOWN {
+        let (code, said) = place.exit(words);
+        assert!(code != 0 || words[0] == "gc", "{words:?}: {said}");
+        assert_eq!(fs::read_to_string(target.join("theirs")).unwrap(), "theirs", "{words:?}");
+    }
+    nix::mount::umount2(&target, nix::mount::MntFlags::UMOUNT_NOFOLLOW).unwrap();
+    assert_eq!(fs::read_to_string(target.join("keep")).unwrap(), "precious");
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}
+
+#[test]
+fn a_staging_path_on_which_something_else_is_mounted_is_left_alone() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    let staging = place.run().join("staging/p.data");
+    foreign_tmpfs(&staging);
+    fs::write(staging.join("keep"), "precious").unwrap();
+
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    for words in &TAKE_DOWN[..1] {
+        let _ = place.exit(words);
+        assert_eq!(fs::read_to_string(staging.join("keep")).unwrap(), "precious", "{words:?}: {said}");
+    }
+}
+
+fn losetup(words: &[&str]) -> String {
+    let output = Command::new("losetup").args(words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// At an offset the same file is another device's content, and two devices on one file destroy it: nothing is attached, nothing detached.
+#[test]
+fn a_loop_that_shows_another_part_of_the_image_is_not_taken_for_the_volumes() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    let image = place.join("pool/p.data.img");
+    let theirs = losetup(&["-f", "--show", "-r", "-o", "1048576", image.to_str().unwrap()]);
+
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    for words in TAKE_DOWN {
+        let _ = place.exit(words);
+        assert_eq!(place.loops().len(), 1, "{words:?}");
+    }
+
+    losetup(&["-d", &theirs]);
+}
+
+/// A loop of a file beside the image, of the same content and even the same name in its own folder.
+#[test]
+fn a_loop_of_another_file_stays_whatever_it_looks_like() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    fs::create_dir(place.join("backup")).unwrap();
+    fs::copy(place.join("pool/p.data.img"), place.join("backup/p.data.img")).unwrap();
+    let theirs = losetup(&["-f", "--show", place.join("backup/p.data.img").to_str().unwrap()]);
+
+    place.ok(&["destroy", "m.toml", "--yes", "--delete-data", "data"]);
+    let _ = place.exit(&["gc", "--yes", "--pool", place.join("backup").to_str().unwrap()]);
+
+    assert_eq!(place.loops(), [(PathBuf::from(&theirs), place.join("backup/p.data.img"))]);
+    assert!(place.join("backup/p.data.img").exists());
+    losetup(&["-d", &theirs]);
+}

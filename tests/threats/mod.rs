@@ -1,0 +1,13 @@
+//! The threats of `docs/safety.md`, a file each, played against the built csictl or its driver on the real machine.
+
+mod errors_panic;
+mod foreign_directory_group;
+mod foreign_mounts_and_loops;
+mod helpers_see_little;
+mod ids_and_names;
+mod machine;
+mod mkfs_options;
+mod mount_options;
+mod recursive_delete;
+mod sub_paths;
+mod symlink_races;
