@@ -93,7 +93,6 @@ job "csictl" {
         change_mode = "restart"
         data        = <<-EOF
           version = 1
-          project = "csi"
 
           [pools.main]
           path    = "/var/lib/csictl/pool"
