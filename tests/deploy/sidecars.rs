@@ -86,10 +86,8 @@ fn the_controller_leaves_out_what_has_no_sidecar_on_a_node() {
     let offered: Vec<i32> = answer
         .capabilities
         .into_iter()
-        .filter_map(|capability| match capability.r#type {
-            Some(controller_service_capability::Type::Rpc(rpc)) => Some(rpc.r#type),
-            None => None,
-        })
+        .filter_map(|capability| capability.r#type)
+        .map(|controller_service_capability::Type::Rpc(rpc)| rpc.r#type)
         .collect();
     for needed in [ControllerRpc::CreateDeleteVolume, ControllerRpc::GetCapacity, ControllerRpc::CreateDeleteSnapshot] {
         assert!(offered.contains(&needed.into()), "{needed:?} of {offered:?}");
