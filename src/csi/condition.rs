@@ -1,6 +1,24 @@
-//! VolumeCondition (CSI 1.12, alpha): what the driver finds wrong with a volume, in one sentence for the orchestrator.
+//! VolumeCondition (CSI 1.12, alpha): what the driver finds wrong with a volume, in one sentence for the orchestrator. Who asks about one volume
+//! gets a look at the machine; lists get what a background pass has seen, so that they cost none.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::Status;
+
+use super::plugin::Plugin;
 use super::proto::VolumeCondition;
+use super::status;
+use crate::model::VolumeId;
+use crate::model::record::VolumeRecord;
+
+/// From the end of one background pass to the next.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Volumes looked at before others get the processor.
+const BATCH: usize = 64;
+/// The rest after each batch.
+const REST: Duration = Duration::from_millis(5);
 
 /// The longest message (CSI 1.12, "Size Limits", leaves it open; orchestrators put it into events).
 const MESSAGE_MAX: usize = 1024;
@@ -16,6 +34,63 @@ pub fn of(problems: &[String]) -> VolumeCondition {
         message.truncate(end);
     }
     VolumeCondition { abnormal: true, message }
+}
+
+/// Looks at one volume now.
+///
+/// # Errors
+/// INTERNAL when this boot's records cannot be read.
+pub fn look(plugin: &Plugin, record: &VolumeRecord) -> Result<VolumeCondition, Status> {
+    let run = plugin.driver().run_record(&record.spec.id).map_err(|error| status::of(&error))?;
+    Ok(of(&plugin.driver().problems(record, run.as_ref())))
+}
+
+/// What the last background pass has seen. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions(Arc<Mutex<BTreeMap<VolumeId, VolumeCondition>>>);
+
+impl Conditions {
+    /// The condition of a volume; of one that was not looked at yet, nothing bad is known.
+    pub fn last(&self, id: &VolumeId) -> VolumeCondition {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        known.unwrap_or_else(|| VolumeCondition { abnormal: false, message: "not looked at yet".to_owned() })
+    }
+
+    /// Looks at every volume.
+    ///
+    /// # Errors
+    /// INTERNAL when the records cannot be read.
+    pub fn pass(&self, plugin: &Plugin) -> Result<(), Status> {
+        let records = plugin.volumes()?;
+        let mut seen = BTreeMap::new();
+        for (at, (id, record)) in records.iter().enumerate() {
+            if let Some(record) = record.present() {
+                seen.insert(id.clone(), look(plugin, record)?);
+            }
+            if at % BATCH == BATCH - 1 {
+                std::thread::sleep(REST);
+            }
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        Ok(())
+    }
+}
+
+/// Looks at all volumes again and again, on a thread of its own, as long as the plugin lives.
+pub fn watch(plugin: &Plugin) {
+    let weak = plugin.downgrade();
+    let passes = move || {
+        while let Some(plugin) = weak.upgrade() {
+            if let Err(failed) = plugin.conditions().clone().pass(&plugin) {
+                tracing::warn!("volumes could not be looked at: {}", failed.message());
+            }
+            drop(plugin);
+            std::thread::sleep(PAUSE);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("conditions".to_owned()).spawn(passes) {
+        tracing::warn!("volumes are not looked at in the background: {error}");
+    }
 }
 
 #[cfg(test)]

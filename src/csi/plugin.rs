@@ -2,10 +2,11 @@
 //! awaited; when the call is given up the work is not.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tonic::Status;
 
+use super::condition::{self, Conditions};
 use super::config::Config;
 use super::in_flight::InFlight;
 use super::index::{Index, Records};
@@ -29,6 +30,7 @@ struct Inner {
     volumes: Index<VolumeRecord>,
     snapshots: Index<SnapshotRecord>,
     ledger: Ledger,
+    conditions: Conditions,
     /// Volumes that are on their way to being published here.
     attaching: Arc<Mutex<BTreeSet<VolumeId>>>,
 }
@@ -46,12 +48,22 @@ impl Drop for Place {
     }
 }
 
+/// A plugin that does not live on for it.
+pub struct WeakPlugin(Weak<Inner>);
+
+impl WeakPlugin {
+    /// The plugin, if it still lives.
+    pub fn upgrade(&self) -> Option<Plugin> {
+        self.0.upgrade().map(Plugin)
+    }
+}
+
 impl Plugin {
     /// Over this driver, which must not wait for locks: another csictl's work is answered with ABORTED.
     pub fn new(driver: LocalDriver, engine: Engine, config: Config) -> Self {
         let (volumes, snapshots) =
             (Index::new(driver.host(), driver.layout()), Index::new(driver.host(), driver.layout()));
-        Self(Arc::new(Inner {
+        let plugin = Self(Arc::new(Inner {
             driver,
             engine,
             config,
@@ -59,8 +71,21 @@ impl Plugin {
             volumes,
             snapshots,
             ledger: Ledger::default(),
+            conditions: Conditions::default(),
             attaching: Arc::default(),
-        }))
+        }));
+        condition::watch(&plugin);
+        plugin
+    }
+
+    /// Itself as long as somebody else holds it.
+    pub fn downgrade(&self) -> WeakPlugin {
+        WeakPlugin(Arc::downgrade(&self.0))
+    }
+
+    /// How the volumes were when they were last looked at.
+    pub fn conditions(&self) -> &Conditions {
+        &self.0.conditions
     }
 
     /// The verbs.

@@ -5,12 +5,13 @@ use tonic::Status;
 
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{self, ControllerExpandVolumeRequest, ControllerExpandVolumeResponse};
+use crate::csi::room::{Need, Reservation};
 use crate::csi::{request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
 use crate::model::action::ExpandRequest;
 use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{Capacity, Owner, VolumeId};
+use crate::model::{Allocate, Capacity, Owner, VolumeId};
 
 /// The sizes of a CapacityRange; `None` where it leaves one open.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,11 +91,22 @@ pub(in crate::csi) fn grow(plugin: &Plugin, record: &VolumeRecord, sizes: Sizes)
             "volume {id} has {is} and would have {to}, more than the limit {limit}; a volume never shrinks"
         )));
     }
+    let room = more_room(plugin, record, to.get().saturating_sub(is.get()))?;
     expand(plugin, id, to)?;
+    drop(room);
     match plugin.driver().record(id) {
         Recorded::Present(grown) => Ok(Size(grown.spec.required().unwrap_or(to))),
         _ => Ok(Size(to)),
     }
+}
+
+/// Keeps what it grows by in its pool, where that is one of the configuration's.
+fn more_room(plugin: &Plugin, record: &VolumeRecord, more: u64) -> Result<Option<Reservation>, Status> {
+    let Some(image) = record.spec.backing.as_image().filter(|_| more > 0) else { return Ok(None) };
+    let Some(pool) = plugin.config().storage.pools.get(&image.pool) else { return Ok(None) };
+    let need = Need { nominal: more, allocate: if image.allocate == Allocate::Full { more } else { 0 } };
+    let object = format!("expand {}", record.spec.id);
+    plugin.ledger().reserve(plugin, pool, &object, need).map(Some)
 }
 
 fn expand(plugin: &Plugin, id: &VolumeId, to: Capacity) -> Result<(), Status> {

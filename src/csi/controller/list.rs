@@ -10,7 +10,7 @@ use crate::csi::proto::list_volumes_response::{Entry, VolumeStatus};
 use crate::csi::proto::{
     ControllerGetVolumeRequest, ControllerGetVolumeResponse, ListVolumesRequest, ListVolumesResponse, VolumeCondition,
 };
-use crate::csi::{page, request};
+use crate::csi::{condition, page, request};
 use crate::exec::lanes::Lane;
 use crate::model::VolumeId;
 use crate::model::record::{Recorded, VolumeRecord};
@@ -51,10 +51,10 @@ fn nodes(plugin: &Plugin, record: &Recorded<VolumeRecord>) -> Vec<String> {
     attachment.map(|attachment| attachment.node.clone()).into_iter().collect()
 }
 
-fn condition(_: &Plugin, id: &VolumeId, record: &Recorded<VolumeRecord>) -> VolumeCondition {
+fn condition(plugin: &Plugin, id: &VolumeId, record: &Recorded<VolumeRecord>) -> VolumeCondition {
     let abnormal = |message: String| VolumeCondition { abnormal: true, message };
     match record {
-        Recorded::Present(_) | Recorded::Absent => VolumeCondition { abnormal: false, message: "healthy".to_owned() },
+        Recorded::Present(_) | Recorded::Absent => plugin.conditions().last(id),
         Recorded::Corrupt { cause } => abnormal(format!("volume {id}: its record is damaged: {cause}")),
         Recorded::Newer { version } => {
             abnormal(format!("volume {id}: its record has version {version}, of a newer csictl"))
@@ -73,9 +73,10 @@ pub(super) async fn controller_get_volume(
         existing(&records, &id)?;
         let record = records.get(&id).map_or(&Recorded::Absent, AsRef::as_ref);
         let Entry { volume, status } = entry(plugin, &id, record);
+        let now = record.present().map(|record| condition::look(plugin, record)).transpose()?;
         let status = status.map(|status| OneStatus {
             published_node_ids: status.published_node_ids,
-            volume_condition: status.volume_condition,
+            volume_condition: now.or(status.volume_condition),
         });
         Ok(ControllerGetVolumeResponse { volume, status })
     };

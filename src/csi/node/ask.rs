@@ -2,7 +2,7 @@
 //! never read.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tonic::Status;
 
@@ -61,6 +61,14 @@ pub(super) fn place<'a>(plugin: &Plugin, field: &str, text: &'a str) -> Result<&
         return Err(Status::invalid_argument(why));
     }
     Ok(path)
+}
+
+/// Where a volume is said to be shown. Only compared with what is recorded: a path that cannot be one of those is simply not found.
+pub(super) fn volume_path(text: &str) -> Result<PathBuf, Status> {
+    match request::path("volume_path", text) {
+        Err(refused) if text.is_empty() || text.len() > request::PATH_MAX => Err(refused),
+        _ => Ok(PathBuf::from(text)),
+    }
 }
 
 /// The pod's name for messages: as the volume context has it, where that is a name.

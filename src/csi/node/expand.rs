@@ -7,7 +7,6 @@ use super::ask;
 use crate::csi::controller::expand::{Sizes, grow};
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{NodeExpandVolumeRequest, NodeExpandVolumeResponse};
-use crate::csi::request;
 use crate::exec::lanes::Lane;
 
 pub(super) async fn node_expand_volume(
@@ -15,7 +14,7 @@ pub(super) async fn node_expand_volume(
     request: NodeExpandVolumeRequest,
 ) -> Result<NodeExpandVolumeResponse, Status> {
     let id = ask::volume_id(&request.volume_id)?;
-    let path = request::path("volume_path", &request.volume_path)?.to_owned();
+    let path = ask::volume_path(&request.volume_path)?;
     let sizes = request.capacity_range.as_ref().map(Sizes::read).transpose()?.unwrap_or_default();
     request.volume_capability.as_ref().map(crate::csi::capability::Capability::read).transpose()?;
     ask::maps(&[("secrets", &request.secrets)])?;

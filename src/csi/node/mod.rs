@@ -1,6 +1,7 @@
 //! Node (CSI 1.12, "Node Service RPC"): volumes are mounted and shown to pods. One file an RPC or pair of RPCs.
 
 mod ask;
+mod ephemeral;
 mod expand;
 mod info;
 mod publish;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tonic::Status;
 
-use super::ask;
+use super::{ask, ephemeral};
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{
     NodePublishVolumeRequest, NodePublishVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
@@ -12,6 +12,7 @@ use crate::csi::proto::{
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
 use crate::model::action::UnpublishRequest;
+use crate::model::record::Recorded;
 use crate::model::{Propagation, PublishKind, PublishSpec, VolumeId, VolumeMode};
 
 pub(super) async fn node_publish_volume(
@@ -44,13 +45,22 @@ pub(super) async fn node_publish_volume(
         capability: Some(capability),
         staging_path: None,
     };
+    if ephemeral::is_asked(&request.volume_context)? {
+        let asked = publish.capability.as_ref().ok_or_else(|| Status::internal("a publish without capability"))?;
+        let wanted = ephemeral::Wanted::read(plugin, &id, asked, &request.volume_context)?;
+        let work = move |plugin: &Plugin| ephemeral::publish(plugin, wanted, publish);
+        plugin.run(&[id.as_str()], Lane::Mkfs, work).await?;
+        return Ok(NodePublishVolumeResponse {});
+    }
     let staging_path = match request.staging_target_path.as_str() {
         "" => None,
         text => Some(ask::place(plugin, "staging_target_path", text)?.to_owned()),
     };
     let work = move |plugin: &Plugin| {
         // Whether it is there is told before what the call should have said of it.
-        ask::record(plugin, &publish.volume)?;
+        if plugin.driver().record(&publish.volume) == Recorded::Absent {
+            return Err(ask::unknown(publish.volume.as_str()));
+        }
         publish.staging_path = Some(staging_path.ok_or_else(|| {
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);
@@ -75,11 +85,13 @@ pub(super) async fn node_unpublish_volume(
 
 fn unpublish(plugin: &Plugin, id: VolumeId, target: PathBuf) -> Result<(), Status> {
     let driver = plugin.driver();
+    let record = driver.record(&id);
     let facts = driver.host().stat(&target).ok().flatten();
     // What is there now decides how it is removed; only a directory is not unlinked.
     let directory = facts.is_none_or(|facts| facts.kind == crate::host::FileKind::Directory);
     let kind = if directory { PublishKind::Mount } else { PublishKind::Device };
     let request =
         UnpublishRequest { id, pod: None, target, trusted_root: PathBuf::from("/"), kind, remove_target: true };
-    driver.unpublish(&request).map(drop).map_err(ask::failed)
+    driver.unpublish(&request).map_err(ask::failed)?;
+    ephemeral::end_if_unpublished(plugin, record.present())
 }

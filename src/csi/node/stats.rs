@@ -7,7 +7,6 @@ use crate::csi::condition;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::volume_usage::Unit;
 use crate::csi::proto::{NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, VolumeUsage};
-use crate::csi::request;
 use crate::driver::local::health::Measured;
 use crate::exec::lanes::Lane;
 use crate::host::FsUsage;
@@ -17,7 +16,7 @@ pub(super) async fn node_get_volume_stats(
     request: NodeGetVolumeStatsRequest,
 ) -> Result<NodeGetVolumeStatsResponse, Status> {
     let id = ask::volume_id(&request.volume_id)?;
-    let path = request::path("volume_path", &request.volume_path)?.to_owned();
+    let path = ask::volume_path(&request.volume_path)?;
     let id = id.ok_or_else(|| ask::unknown(&request.volume_id))?;
     let work = move |plugin: &Plugin| {
         let record = ask::record(plugin, &id)?;

@@ -47,7 +47,10 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         }
     }
     let mut run = s.run.present().cloned();
-    if let (Some(record), Some(true)) = (record.as_ref().filter(|_| raw), run.as_ref().map(|run| run.stage_attached))
+    // What stage attached goes with it: a raw volume's, and one that AUTOCLEAR leaves as long as anybody has the device open.
+    let staged_raw = run.as_ref().is_some_and(|run| run.stage_attached);
+    let goes = |record: &&VolumeRecord| if raw { staged_raw } else { record.attachment.is_none() };
+    if let Some(record) = record.as_ref().filter(|_| request.by_orchestrator).filter(goes)
         && let Some(device) = own::loop_of(&s, record)?
     {
         s.host().detach_loop(device.index, device.backing).map_err(|error| s.busy(error, device.block, None))?;

@@ -1,6 +1,7 @@
 //! The node's service over the socket: a server, volumes of an orchestrator's, and what is on the machine after a call.
 
 mod again;
+mod ephemeral;
 mod publish;
 mod size;
 mod stage;
@@ -47,6 +48,13 @@ impl Rig {
     pub fn restarted(self) -> Self {
         let Self { serving, place } = self;
         assert_eq!(serving.end(), Some(0));
+        Self { serving: Serving::start(&place, &[]), place }
+    }
+
+    /// The next life of a server that was killed.
+    pub fn revived(self) -> Self {
+        let Self { serving, place } = self;
+        serving.kill();
         Self { serving: Serving::start(&place, &[]), place }
     }
 
