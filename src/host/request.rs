@@ -5,6 +5,7 @@ use std::any::Any;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::model::{
     BlockId, Capacity, FileId, FsType, FsUuid, LoopDevice, Propagation, PublishKind, SectorSize, VolumeId,
@@ -209,6 +210,8 @@ pub struct CopyRequest {
     pub full: bool,
     /// Whether sharing extents is allowed.
     pub reflink: bool,
+    /// When it is worth nothing any more and given up: the file system it shows is thawed then.
+    pub until: Option<Instant>,
 }
 
 /// An image or snapshot whose bytes are asked about, and which file it has to be.

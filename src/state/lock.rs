@@ -37,8 +37,14 @@ impl VolumeLock {
     ///
     /// # Errors
     /// As [`VolumeLock::within`].
-    pub fn snapshot(host: &dyn Host, layout: &Layout, id: &SnapshotId, timeout: Duration) -> Result<Self, StateError> {
-        Self::at(host, layout, layout.snapshot_lock(id), LockMode::Exclusive, timeout)
+    pub fn snapshot(
+        host: &dyn Host,
+        layout: &Layout,
+        id: &SnapshotId,
+        mode: LockMode,
+        timeout: Duration,
+    ) -> Result<Self, StateError> {
+        Self::at(host, layout, layout.snapshot_lock(id), mode, timeout)
     }
 
     /// Takes the lock of a group of snapshots. Order everywhere: volumes by id, then the group, then its snapshots by id.

@@ -15,6 +15,19 @@ use crate::support::serving::Serving;
 
 const MIB: i64 = 1 << 20;
 
+fn request(name: &str, size: i64, capability: &VolumeCapability, snapshot: Option<&str>) -> CreateVolumeRequest {
+    let source =
+        |id: &str| VolumeContentSource { r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id: id.to_owned() })) };
+    CreateVolumeRequest {
+        name: name.into(),
+        capacity_range: Some(range(size, 0)),
+        volume_capabilities: vec![capability.clone()],
+        parameters: [("allocate".to_owned(), "sparse".to_owned())].into(),
+        volume_content_source: snapshot.map(source),
+        ..Default::default()
+    }
+}
+
 fn create(
     serving: &Serving,
     name: &str,
@@ -22,17 +35,8 @@ fn create(
     capability: &VolumeCapability,
     snapshot: Option<&str>,
 ) -> Result<String, Status> {
-    let source =
-        |id: &str| VolumeContentSource { r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id: id.to_owned() })) };
-    let request = CreateVolumeRequest {
-        name: name.into(),
-        capacity_range: Some(range(size, 0)),
-        volume_capabilities: vec![capability.clone()],
-        parameters: [("allocate".to_owned(), "sparse".to_owned())].into(),
-        volume_content_source: snapshot.map(source),
-        ..Default::default()
-    };
-    serving.call(serving.controller().create_volume(request)).map(|answer| answer.volume.unwrap().volume_id)
+    let call = request(name, size, capability, snapshot);
+    serving.call(serving.controller().create_volume(call)).map(|answer| answer.volume.unwrap().volume_id)
 }
 
 /// Stages and publishes a volume, and answers where.
@@ -116,4 +120,23 @@ fn a_snapshot_outlives_its_volume_and_a_raw_one_is_restored_to_the_byte() {
     let at = up(&serving, &place, &copy, &block());
     assert_eq!(&std::fs::read(&at).unwrap()[..4], b"raw\0");
     down(&serving, &place, &copy);
+}
+
+#[test]
+fn many_volumes_are_made_from_one_snapshot_at_once() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let origin = create(&serving, "origin", 16 * MIB, &block(), None).unwrap();
+    let taken = snapshot(&serving, &origin, "nightly").unwrap();
+    let calls = (0..8).map(|n| {
+        let mut controller = serving.controller();
+        let request = request(&format!("copy-{n}"), 16 * MIB, &block(), Some(&taken.snapshot_id));
+        async move { controller.create_volume(request).await }
+    });
+    serving.block_on(async {
+        let calls: Vec<_> = calls.map(tokio::spawn).collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+    });
 }

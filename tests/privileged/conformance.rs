@@ -310,6 +310,7 @@ fn in_use(
             size: fs.min_capacity(),
             full: false,
             reflink: true,
+            until: None,
         };
         script.tell("copy", host.copy_image(&copy, lock));
     }

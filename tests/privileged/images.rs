@@ -24,7 +24,7 @@ fn identity() -> ImageIdentity {
 
 fn copy(from: &Path, file: FileId, to: &Path, size: Capacity) -> CopyRequest {
     let (from, to_part) = (from.to_owned(), to.to_owned());
-    CopyRequest { from, from_file: file, to_part, size, full: false, reflink: true }
+    CopyRequest { from, from_file: file, to_part, size, full: false, reflink: true, until: None }
 }
 
 #[test]
@@ -174,6 +174,10 @@ fn a_copy_has_the_same_bytes_and_the_same_holes() {
                 assert!(fs::read(pool.join("full.img")).unwrap() == expected);
             }
         }
+        let late =
+            CopyRequest { until: Some(std::time::Instant::now()), to_part: pool.join("late.img"), ..through.clone() };
+        assert_eq!(rig.host.copy_image(&late, &no_lock()).unwrap_err().kind, ErrorKind::TimedOut);
+        assert!(!late.to_part.exists(), "{fs}: what was given up takes no space");
         let wrong = CopyRequest { from_file: FileId { inode: 1, ..file }, ..through };
         assert_eq!(rig.host.copy_image(&wrong, &no_lock()).unwrap_err().kind, ErrorKind::Foreign);
     }

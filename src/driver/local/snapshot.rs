@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{CopyRequest, HostError, Place};
+use crate::host::{CopyRequest, HostError, LockMode, Place};
 use crate::model::action::{DeleteSnapshotRequest, Outcome};
 use crate::model::observed::ObservedImage;
 use crate::model::record::{ImageIdentity, Recorded, SnapshotRecord};
@@ -58,6 +58,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
             size: origin.size,
             full: false,
             reflink: true,
+            until: None,
         };
         origin.copy(driver, &lock, &request, &mut notes)?;
         let identity = ImageIdentity {
@@ -91,7 +92,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
 }
 
 pub(super) fn lock(driver: &LocalDriver, id: &SnapshotId) -> Result<VolumeLock> {
-    VolumeLock::snapshot(driver.host(), driver.layout(), id, driver.lock_timeout)
+    VolumeLock::snapshot(driver.host(), driver.layout(), id, LockMode::Exclusive, driver.lock_timeout)
         .map_err(|error| state_error(&ObjectRef::Snapshot(id.clone()), error))
 }
 

@@ -2,6 +2,7 @@
 //! copy where somebody may be writing to it.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode};
@@ -36,12 +37,18 @@ pub(super) struct Frozen<'d> {
     host: &'d dyn Host,
     freeze: Option<Freeze>,
     mark: Option<PathBuf>,
+    until: Instant,
 }
 
 impl Frozen<'_> {
     /// Whether it has been frozen all the time.
     pub fn held(&self) -> bool {
         self.freeze.as_ref().is_some_and(Freeze::held)
+    }
+
+    /// When it is thawed, whatever is done by then.
+    pub fn until(&self) -> Instant {
+        self.until
     }
 }
 
@@ -170,10 +177,11 @@ impl LocalDriver {
         Ok(None)
     }
 
+    /// A snapshot's file. Many may copy it at a time, and nobody deletes it meanwhile.
     fn snapshot_origin(&self, id: &SnapshotId) -> Result<Origin<'_>> {
         let object = ObjectRef::Snapshot(id.clone());
         self.prepare(&object)?;
-        let lock = VolumeLock::snapshot(self.host(), &self.layout, id, self.lock_timeout)
+        let lock = VolumeLock::snapshot(self.host(), &self.layout, id, LockMode::Shared, self.lock_timeout)
             .map_err(|error| state_error(&object, error))?;
         let refuse = |refusal, message: String, help: &str| {
             Err(DriverError::refused(refusal, object.clone(), message, help.to_owned()))
@@ -237,12 +245,14 @@ impl Origin<'_> {
             return host.copy_image(request, lock.own()).map_err(fail);
         };
         let frozen = self.freeze_at(driver, mount_point)?;
+        let request = &CopyRequest { until: Some(frozen.until()), ..request.clone() };
         let method = host.flush_device(node).and_then(|()| host.copy_image(request, lock.own()));
         let held = frozen.held();
         drop(frozen);
-        let method = method.map_err(fail)?;
-        if held {
-            return Ok(method);
+        match method {
+            Ok(method) if held => return Ok(method),
+            Err(error) if error.kind != ErrorKind::TimedOut => return Err(fail(error)),
+            _ => {}
         }
         // What was read after the thaw may be torn: it is no copy of any moment.
         let removed = host.remove_image(&request.to_part, None).err().map(Box::new);
@@ -267,9 +277,10 @@ impl Origin<'_> {
     fn freeze_at<'d>(&self, driver: &'d LocalDriver, mount_point: &Path) -> Result<Frozen<'d>> {
         let fail = |error: HostError| host_failure(&self.object, error);
         let mark = self.mark_frozen(driver)?;
+        let until = Instant::now() + driver.freeze_timeout;
         // Where this fails the mark stays: what is frozen already may be what a killed run left.
         let freeze = driver.host().freeze(mount_point, driver.freeze_timeout).map_err(fail)?;
-        Ok(Frozen { host: driver.host(), freeze: Some(freeze), mark })
+        Ok(Frozen { host: driver.host(), freeze: Some(freeze), mark, until })
     }
 
     /// Written before a volume is frozen, so that a run after a killed one knows what to thaw without asking every mount.

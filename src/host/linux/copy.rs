@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
 use rustix::io::Errno;
@@ -29,7 +30,7 @@ pub fn copy(request: &CopyRequest) -> Result<CopyMethod> {
             if request.full {
                 image::allocate(&to, 0, request.size.get(), ACT, &request.to_part)?;
             }
-            copy_data(&from, &to, length, &request.to_part)?;
+            copy_data(&from, &to, length, request)?;
             CopyMethod::Sparse
         };
         if to.metadata().map_err(failed(ACT, &request.to_part))?.len() != request.size.get() {
@@ -56,7 +57,8 @@ fn reflink(from: &File, to: &File, path: &Path) -> Result<bool> {
 }
 
 /// Copies every stretch of data; what is a hole stays one.
-fn copy_data(from: &File, to: &File, length: u64, path: &Path) -> Result<()> {
+fn copy_data(from: &File, to: &File, length: u64, request: &CopyRequest) -> Result<()> {
+    let path = &request.to_part;
     let mut at = 0;
     while at < length {
         let data = match seek(from, SeekFrom::Data(at)) {
@@ -66,8 +68,12 @@ fn copy_data(from: &File, to: &File, length: u64, path: &Path) -> Result<()> {
             Err(error) => return Err(refused(ACT, path)(error)),
         };
         let end = seek(from, SeekFrom::Hole(data)).map_err(refused(ACT, path))?.min(length);
-        copy_range(from, to, data, end, path)?;
-        at = end;
+        // Whether it is still worth going on is asked once a share, however long the stretch.
+        at = end.min(data + CHUNK as u64);
+        copy_range(from, to, data, at, path)?;
+        if request.until.is_some_and(|until| Instant::now() > until) {
+            return Err(wrong(ErrorKind::TimedOut, ACT, path, "it took longer than it is allowed to"));
+        }
     }
     if to.metadata().map_err(failed(ACT, path))?.len() < length {
         to.set_len(length).map_err(failed(ACT, path))?;

@@ -273,6 +273,7 @@ fn a_copy_of_a_file_system_that_is_written_is_torn_and_a_frozen_one_is_not() {
         size: Capacity::gib(1),
         full: false,
         reflink: true,
+        until: None,
     };
     let held = lock(&host);
     assert_eq!(host.copy_image(&copy("/srv/pool/.1.part"), &held).unwrap(), CopyMethod::Sparse);

@@ -135,6 +135,7 @@ fn copy(
         size,
         full,
         reflink: true,
+        until: None,
     };
     let method = origin.copy(s.driver, &s.lock, &request, notes)?;
     if full && method == CopyMethod::Reflink {
