@@ -57,6 +57,36 @@ const CLI: &[Explanation] = &[
         "Several projects have something of that name",
         "Write PROJECT.NAME, as the help of the error lists them.",
     ),
+    explain(
+        "csictl::serve::start",
+        "The server could not begin",
+        "The system gave it no threads, signals or descriptors; the cause says which. Nothing was served and nothing changed. Exit code 1.",
+    ),
+    explain(
+        "csictl::serve::in-use",
+        "Another server has the socket",
+        "A csictl serve holds the lock beside the socket, or something answers at it. It goes on serving; this one did nothing. A socket whose server is gone is taken over without asking. Exit code 1.",
+    ),
+    explain(
+        "csictl::serve::not-a-socket",
+        "There is a file in the socket's place",
+        "csictl replaces a socket that was left by a dead server and nothing else. Exit code 5.",
+    ),
+    explain(
+        "csictl::serve::socket",
+        "The socket could not be made",
+        "Its directory is missing and can't be made, is read-only, or the path is longer than the 107 bytes a unix socket's name may have. Exit code 1.",
+    ),
+    explain(
+        "csictl::serve::passed",
+        "What the service manager passed is no socket to serve on",
+        "With LISTEN_PID and LISTEN_FDS a service manager passes sockets. csictl takes exactly one, a unix stream socket that listens. Exit code 1.",
+    ),
+    explain(
+        "csictl::serve::metrics",
+        "Metrics can't be served",
+        "Something else listens at --metrics-addr, or the address is none of this machine's. The server does not begin without what it was told to offer. Exit code 1.",
+    ),
     explain("csictl::cli::unknown-code", "No such error code", "'csictl explain' without a code lists all of them."),
     explain(
         "csictl::cli::privilege",

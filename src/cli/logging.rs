@@ -17,10 +17,13 @@ use super::printer::Printer;
 const VARIABLE: &str = "CSICTL_LOG";
 
 /// Begins logging. A second call, in tests that run several commands, changes nothing.
-pub fn start(global: &Global, printer: &Printer) {
+///
+/// A server tells of each call unless it is told to be quiet: its log is all that its users see of it.
+pub fn start(global: &Global, serves: bool, printer: &Printer) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
-        (_, 0) => LevelFilter::WARN,
+        (_, 0) if !serves => LevelFilter::WARN,
+        (_, 0) => LevelFilter::INFO,
         (_, 1) => LevelFilter::INFO,
         (_, 2) => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,

@@ -64,7 +64,7 @@ pub fn run(words: Vec<OsString>) -> Exit {
         Ok(context) => context,
         Err(failure) => return end(&Printer::new(Color::Auto, false), json, Err(failure)),
     };
-    logging::start(&cli.global, &context.printer);
+    logging::start(&cli.global, cli.command.name() == "serve", &context.printer);
     let ended = dispatch(&context, cli.command);
     end(&context.printer, context.output == Output::Json, ended)
 }

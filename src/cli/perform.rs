@@ -16,7 +16,7 @@ use super::{ask, tools};
 use crate::driver::local::{LocalDriver, gc};
 use crate::exec::{self, Options, Stop, Summary};
 use crate::host::Host;
-use crate::model::{Approval, Desired, ObjectRef};
+use crate::model::{Approval, Desired, ObjectRef, Owner};
 use crate::plan::{self, Intent, MissingApproval, Plan};
 
 /// What is to be done.
@@ -53,7 +53,8 @@ fn clear_left(context: &Context, host: &dyn Host, job: &Job<'_>) {
         }
     }
     let pools: Vec<_> = job.looked.observed.pools.values().map(|pool| pool.pool.path.clone()).collect();
-    if let Err(error) = gc::clear_temporaries(host, &context.layout, &job.desired.project, &pools) {
+    let owner = Owner::Project(job.desired.project.clone());
+    if let Err(error) = gc::clear_temporaries(host, &context.layout, &owner, &pools) {
         tracing::warn!("temporary files of an earlier run stay: {error}; csictl gc shows them");
     }
 }

@@ -58,6 +58,7 @@ impl Identity for IdentityService {
     }
 
     async fn probe(&self, _: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+        self.plugin.ready().await?;
         Ok(Response::new(ProbeResponse { ready: Some(true) }))
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::condition::{self, Conditions};
@@ -11,6 +12,7 @@ use super::config::Config;
 use super::in_flight::InFlight;
 use super::index::{Index, Records};
 use super::room::Ledger;
+use super::server::{Readiness, limits};
 use super::status;
 use crate::driver::local::LocalDriver;
 use crate::exec::Engine;
@@ -27,6 +29,9 @@ struct Inner {
     engine: Engine,
     config: Config,
     in_flight: InFlight,
+    /// Places for work that runs or waits.
+    works: Arc<Semaphore>,
+    readiness: Readiness,
     volumes: Index<VolumeRecord>,
     snapshots: Index<SnapshotRecord>,
     ledger: Ledger,
@@ -68,6 +73,8 @@ impl Plugin {
             engine,
             config,
             in_flight: InFlight::default(),
+            works: Arc::new(Semaphore::new(limits::WORKS)),
+            readiness: Readiness::default(),
             volumes,
             snapshots,
             ledger: Ledger::default(),
@@ -101,6 +108,14 @@ impl Plugin {
     /// What it was told at its start.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Whether the machine can be served now.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION with what is missing.
+    pub async fn ready(&self) -> Result<(), Status> {
+        self.0.readiness.ask(self).await
     }
 
     /// The calls that run.
@@ -163,19 +178,22 @@ impl Plugin {
     /// Runs blocking work on a lane, with these objects claimed until it ends, and awaits its answer.
     ///
     /// # Errors
-    /// ABORTED when one of the objects is being worked on; what the work answers; INTERNAL when it panics.
+    /// UNAVAILABLE when too much work waits; ABORTED when one of the objects is being worked on; what the work answers; INTERNAL when it panics.
     pub async fn run<T: Send + 'static>(
         &self,
         ids: &[&str],
         lane: Lane,
         work: impl FnOnce(&Plugin) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
+        let place = self.0.works.clone().try_acquire_owned();
+        let place = place.map_err(|_| Status::unavailable("too much work is waiting; try again in a moment"))?;
         let claim = self.0.in_flight.claim(ids.iter().copied())?;
         let (answer, answered) = tokio::sync::oneshot::channel();
         let plugin = self.clone();
         let work = move || {
             let result = work(&plugin);
             drop(claim);
+            drop(place);
             result
         };
         // Nobody listens any more when the call was given up.

@@ -7,5 +7,6 @@ mod identity;
 mod metadata;
 mod node;
 mod restore;
+mod server;
 mod shop;
 mod snapshots;

@@ -9,9 +9,11 @@ use crate::cli::problem::{Failure, Problem, Result};
 use crate::cli::source::Source;
 use crate::csi::config::{Config, Listen};
 use crate::csi::plugin::Plugin;
-use crate::csi::server::run::serve;
-use crate::driver::local::{LocalDriver, gc, group};
+use crate::csi::rules;
+use crate::csi::server::run::{Ended, ServeError, serve};
+use crate::driver::local::LocalDriver;
 use crate::exec::Engine;
+use crate::host::linux::socket::SocketError;
 use crate::model::StorageConfig;
 
 /// Runs it.
@@ -38,31 +40,51 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         drain_timeout: args.drain_timeout,
         run_dir: context.layout.run.clone(),
     };
-    let failed = |text: String| Failure::new(Exit::Failed, Problem::new("cli::serve", text));
+    rules::check(&config).map_err(|error| Failure::usage(error.to_string(), "'csictl serve -h' has examples"))?;
+    if let Some(address) = args.metrics_addr.filter(|address| !address.ip().is_loopback()) {
+        let help = "use 127.0.0.1:9810 or [::1]:9810; the page names volumes and has no password";
+        return Err(Failure::usage(format!("--metrics-addr {address} can be reached from elsewhere"), help));
+    }
     // Another csictl's work on a volume is the orchestrator's to wait for: it gets ABORTED at once.
     let driver = LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO);
-    end_what_was_begun(&driver);
-    let engine = Engine::new(context.parallelism).map_err(|error| failed(format!("start workers: {error}")))?;
-    serve(Plugin::new(driver, engine, config), &listen).map_err(|error| failed(error.to_string()))?;
-    Ok(Exit::Done)
+    let engine = Engine::new(context.parallelism).map_err(|error| {
+        Failure::new(Exit::Failed, Problem::new("serve::start", format!("workers can't be started: {error}")))
+    })?;
+    match serve(&Plugin::new(driver, engine, config), &listen).map_err(failure)? {
+        Ended::Drained | Ended::GaveUp => Ok(Exit::Done),
+        Ended::Forced => Ok(Exit::Terminated),
+    }
 }
 
-/// What a killed run left half-way: frozen file systems hold up whoever writes to them, and of a group of snapshots no half is shown.
-fn end_what_was_begun(driver: &LocalDriver) {
-    match gc::thaw_left(driver.host(), driver.layout()) {
-        Ok(thawed) => {
-            thawed
-                .iter()
-                .for_each(|path| tracing::warn!("thawed {}, which an earlier run left frozen", path.display()));
+/// Why there is no server, with the way on.
+fn failure(error: ServeError) -> Failure {
+    let error = match error {
+        ServeError::State(error) => return error.into(),
+        other => other,
+    };
+    let problem = |code, help: &str| Problem::new(code, error.to_string()).help(help);
+    let failed = |problem| Failure::new(Exit::Failed, problem);
+    match &error {
+        ServeError::Socket(SocketError::Endpoint(_)) => {
+            Failure::usage(error.to_string(), "for instance --endpoint unix:///run/csictl/csi/csi.sock")
         }
-        Err(error) => tracing::warn!("what an earlier run left frozen may still be: {error}"),
-    }
-    match group::finish_left(driver.host(), driver.layout()) {
-        Ok(groups) => {
-            for id in groups {
-                tracing::warn!("ended what an earlier run had begun with group {id}");
-            }
+        ServeError::Socket(SocketError::InUse(_)) => {
+            failed(problem("serve::in-use", "'csictl csi probe' asks the one that serves; or give another --endpoint"))
         }
-        Err(error) => tracing::warn!("what an earlier run had begun with a group of snapshots is not ended: {error}"),
+        ServeError::Socket(SocketError::NotASocket(_)) => {
+            Failure::new(Exit::Refused, problem("serve::not-a-socket", "csictl removes nothing but sockets"))
+        }
+        ServeError::Socket(SocketError::Io { .. }) => {
+            failed(problem("serve::socket", "check the directory of --endpoint: it has to be writable, its path short"))
+        }
+        ServeError::Passed(_) => {
+            failed(problem("serve::passed", "the unit needs exactly one ListenStream=/path, as in deploy/systemd"))
+        }
+        ServeError::Metrics { .. } => {
+            failed(problem("serve::metrics", "give another --metrics-addr, or stop what listens there"))
+        }
+        ServeError::State(_) | ServeError::Io { .. } => {
+            failed(problem("serve::start", "see the cause; the limits of open files may be too low"))
+        }
     }
 }

@@ -15,9 +15,10 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::codec::{DynamicCodec, method};
+use super::codec::DynamicCodec;
 use super::rpc::Rpc;
 use crate::csi::code::{self, Facts};
+use crate::csi::contract::method;
 
 /// The largest answer that is read: a page of very many volumes.
 const ANSWER_MAX: usize = 64 << 20;

@@ -240,8 +240,8 @@ mod tests {
 
     use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor, Value};
 
-    use super::super::codec;
     use super::*;
+    use crate::csi::contract;
 
     #[test]
     fn names_are_typed_in_words() {
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_table_has_every_call_of_the_contract_once() {
-        let services = codec::descriptors().services();
+        let services = contract::descriptors().services();
         let contract: BTreeSet<String> =
             services.flat_map(|s| s.methods().map(|m| m.full_name().to_owned()).collect::<Vec<_>>()).collect();
         let table: BTreeSet<String> = RPCS.iter().map(|rpc| format!("csi.v1.{}.{}", rpc.service, rpc.name)).collect();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn is_secret(field: &FieldDescriptor) -> bool {
-        let mark = codec::descriptors().get_extension_by_name("csi.v1.csi_secret").unwrap();
+        let mark = contract::descriptors().get_extension_by_name("csi.v1.csi_secret").unwrap();
         *field.options().get_extension(&mark) == Value::Bool(true)
     }
 
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn every_field_of_every_request_has_one_flag_and_secrets_come_from_files() {
         for rpc in RPCS {
-            let request = codec::method(rpc).input();
+            let request = contract::method(rpc).input();
             let mut contract = BTreeSet::new();
             fields(&request, "", &mut contract);
             let table: BTreeSet<String> = rpc.flags.iter().map(|flag| flag.field.to_owned()).collect();

@@ -1,6 +1,22 @@
-//! The server around the services: who may speak to it, and what the service manager is told. Its
-//! socket is [`crate::host::linux::socket`].
+//! The server around the services: who may speak to it, how much of it there may be at once, how it begins and ends, what the service
+//! manager and the log are told. Its socket is [`crate::host::linux::socket`].
+//!
+//! ```text
+//! run (begin, serve, drain) ── connections (accept, as many as there are places) ── handle (one call) ── the services
+//! ```
 
+mod call;
+mod connections;
+mod deadline;
+mod drain;
+mod handle;
+pub mod limits;
 pub mod notify;
+mod object;
 pub mod peer;
+mod ready;
 pub mod run;
+mod shared;
+mod start;
+
+pub use ready::Readiness;

@@ -1,33 +1,26 @@
 //! The server's life: it listens, serves until it is told to end, drains, and takes its socket away. Mounts stay.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tonic::transport::Server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
-use super::notify::{Notice, notify};
-use super::peer::{AllowedPeers, accept};
+use super::drain::drain;
+use super::notify::{Notice, notify, watchdog};
+use super::peer::AllowedPeers;
+use super::shared::Shared;
+use super::{connections, start};
 use crate::csi::config::Listen;
-use crate::csi::controller::ControllerService;
-use crate::csi::group::GroupControllerService;
-use crate::csi::identity::IdentityService;
-use crate::csi::metadata::SnapshotMetadataService;
-use crate::csi::node::NodeService;
+use crate::csi::metrics::{self, Metrics};
 use crate::csi::plugin::Plugin;
-use crate::csi::proto::controller_server::ControllerServer;
-use crate::csi::proto::group_controller_server::GroupControllerServer;
-use crate::csi::proto::identity_server::IdentityServer;
-use crate::csi::proto::node_server::NodeServer;
-use crate::csi::proto::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::host::linux::socket::{Socket, SocketError, path_of};
-
-/// How often running calls are counted while the server ends.
-const POLL: Duration = Duration::from_millis(20);
-/// What the last answers have to reach their callers.
-const LAST_ANSWERS: Duration = Duration::from_millis(200);
+use crate::host::linux::{activation, own_uid};
+use crate::state::{StateError, Store};
 
 /// Why a server ended other than by being told to.
 #[derive(Debug, Error)]
@@ -35,6 +28,21 @@ pub enum ServeError {
     /// There is no socket to serve on.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The socket that was passed is none to serve on.
+    #[error("socket activation: {0}")]
+    Passed(#[source] io::Error),
+    /// The state directory can't be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Metrics can't be served there.
+    #[error("serve metrics on {address}: {error}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
     /// The runtime or the listener failed.
     #[error("serve {endpoint}: {error}")]
     Io {
@@ -44,89 +52,113 @@ pub enum ServeError {
         #[source]
         error: io::Error,
     },
-    /// The transport failed.
-    #[error("serve {endpoint}: {error}")]
-    Transport {
-        /// Where.
-        endpoint: String,
-        /// Why.
-        #[source]
-        error: tonic::transport::Error,
-    },
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to and finished what it had begun.
+    Drained,
+    /// The time to finish was over; work that was left is found by the next call.
+    GaveUp,
+    /// It was told a second time.
+    Forced,
 }
 
 /// Serves until SIGTERM or SIGINT; running calls are finished.
 ///
 /// # Errors
-/// [`ServeError`]: nothing was served, or the listener broke.
-#[expect(clippy::needless_pass_by_value, reason = "the services share it, the caller has no more use for it")]
-pub fn serve(plugin: Plugin, listen: &Listen) -> Result<(), ServeError> {
-    let path = path_of(&listen.endpoint)?;
-    let socket = Socket::bind(&path)?;
+/// [`ServeError`]: nothing was served.
+pub fn serve(plugin: &Plugin, listen: &Listen) -> Result<Ended, ServeError> {
+    let socket = match activation::passed().map_err(ServeError::Passed)? {
+        Some(listener) => Socket::passed(listener),
+        None => Socket::bind(&path_of(&listen.endpoint)?)?,
+    };
+    Store::new(plugin.driver().host(), plugin.driver().layout()).prepare()?;
+    start::recover(plugin);
     let fail = |error| ServeError::Io { endpoint: listen.endpoint.clone(), error };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(fail)?;
-    let engine = plugin.engine().clone();
-    let served = runtime.block_on(async {
-        let listener = UnixListener::from_std(socket.listener().map_err(fail)?).map_err(fail)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-        let (ending, mut ended) = tokio::sync::watch::channel(false);
-        let end = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let _ = notify(Notice::Stopping);
-            let _ = ending.send(true);
-        };
-        let allowed = AllowedPeers::with(crate::host::linux::own_uid(), listen.allowed_uids.iter().copied());
-        let connections = futures_of(listener, allowed);
-        let _ = notify(Notice::Ready);
-        let mode = plugin.config().mode;
-        let router = Server::builder().add_service(IdentityServer::new(IdentityService::new(plugin.clone())));
-        let controller = mode.has_controller().then(|| ControllerServer::new(ControllerService::new(plugin.clone())));
-        let group =
-            mode.has_controller().then(|| GroupControllerServer::new(GroupControllerService::new(plugin.clone())));
-        let metadata =
-            mode.has_controller().then(|| SnapshotMetadataServer::new(SnapshotMetadataService::new(plugin.clone())));
-        let node = mode.has_node().then(|| NodeServer::new(NodeService::new(plugin.clone())));
-        let serving = router
-            .add_optional_service(controller)
-            .add_optional_service(group)
-            .add_optional_service(metadata)
-            .add_optional_service(node)
-            .serve_with_incoming_shutdown(connections, end);
-        // A client that keeps its connection open must not keep the server alive.
-        let drained = async {
-            let _ = ended.wait_for(|ending| *ending).await;
-            let until = tokio::time::Instant::now() + listen.drain_timeout;
-            while !plugin.in_flight().is_empty() && tokio::time::Instant::now() < until {
-                tokio::time::sleep(POLL).await;
-            }
-            tokio::time::sleep(LAST_ANSWERS).await;
-        };
-        tokio::select! {
-            served = serving => served.map_err(|error| ServeError::Transport { endpoint: listen.endpoint.clone(), error }),
-            () = drained => Ok(()),
-        }
-    });
-    engine.drain(listen.drain_timeout);
-    served
+    let ended = runtime.block_on(life(plugin, listen, socket));
+    // Whoever still talks or looks is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
-fn futures_of(
-    listener: UnixListener,
-    allowed: AllowedPeers,
-) -> impl tokio_stream::Stream<Item = io::Result<tokio::net::UnixStream>> {
-    let (send, receive) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            let connection = accept(&listener, &allowed).await;
-            let broken = connection.is_err();
-            if send.send(connection).await.is_err() || broken {
-                return;
+async fn life(plugin: &Plugin, listen: &Listen, mut socket: Socket) -> Result<Ended, ServeError> {
+    let fail = |error| ServeError::Io { endpoint: listen.endpoint.clone(), error };
+    let listener = UnixListener::from_std(socket.listener().map_err(fail)?).map_err(fail)?;
+    let mut signals = Signals::new().map_err(fail)?;
+    let metrics = Metrics::new(plugin.engine().clone());
+    let shared = Arc::new(Shared::new(plugin, metrics.clone()));
+    let (ending, told) = watch::channel(false);
+    if let Some(address) = listen.metrics {
+        let failed = |error| ServeError::Metrics { address, error };
+        let page = metrics::http::listen(address).await.map_err(failed)?;
+        tokio::spawn(metrics::http::serve(page, metrics.clone()));
+        tokio::spawn(metrics::observe::keep_looking(plugin.clone(), metrics, told.clone()));
+    }
+    let allowed = AllowedPeers::with(own_uid(), listen.allowed_uids.iter().copied());
+    let accepting = tokio::spawn(connections::serve(listener, allowed, shared.clone(), told));
+    let endpoint = socket.endpoint().unwrap_or_else(|| listen.endpoint.clone());
+    tell(&Notice::Ready(endpoint.clone()));
+    if let Some(every) = watchdog() {
+        tokio::spawn(keep_telling(every));
+    }
+    tracing::info!(endpoint, driver = plugin.config().driver_name, node = plugin.config().node_id, "serving");
+
+    let signal = signals.next().await;
+    tracing::info!(signal, "ending: calls that run are finished");
+    tell(&Notice::Stopping);
+    shared.end();
+    let _ = ending.send(true);
+    let _ = accepting.await;
+    // Nobody knocks at a door that nobody opens; the lock stays until the end.
+    socket.close();
+    let ended = tokio::select! {
+        left = drain(plugin.engine(), &shared, listen.drain_timeout) => match left {
+            0 => Ended::Drained,
+            left => {
+                tracing::warn!(left, "the time to finish is over: the same calls will find what was done");
+                Ended::GaveUp
             }
+        },
+        signal = signals.next() => {
+            tracing::warn!(signal, "told a second time: leaving at once");
+            Ended::Forced
         }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receive)
+    };
+    tracing::info!("ended");
+    Ok(ended)
+}
+
+fn tell(notice: &Notice) {
+    if let Err(error) = notify(notice) {
+        tracing::warn!(%error, "the service manager can't be told");
+    }
+}
+
+async fn keep_telling(every: Duration) {
+    loop {
+        tell(&Notice::Watchdog);
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{Host, HostError, LockMode, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
-use crate::model::{Done, FileId, GroupId, Layout, Mount, MountTable, Name, ObjectRef, VolumeId};
+use crate::model::{Done, FileId, GroupId, Layout, Mount, MountTable, ObjectRef, Owner, VolumeId};
 use crate::state::{GlobalLock, Reader, StateError};
 
 use super::group;
@@ -140,7 +140,7 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
     Ok(found)
 }
 
-/// Removes the temporary files that killed runs of one project left, in these pools and among the records; one whose volume or
+/// Removes the temporary files that killed runs of one owner left, in these pools and among the records; one whose volume or
 /// snapshot somebody works on stays. They are disposable by their name, so this needs no asking.
 ///
 /// # Errors
@@ -148,7 +148,7 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
 pub fn clear_temporaries(
     host: &dyn Host,
     layout: &Layout,
-    project: &Name,
+    owner: &Owner,
     pools: &[PathBuf],
 ) -> std::result::Result<Done, HostError> {
     let records = [layout.volumes(), layout.snapshots(), layout.run_volumes()];
@@ -157,7 +157,7 @@ pub fn clear_temporaries(
         for name in host.list(directory)? {
             let path = directory.join(&name);
             let Some(id) = temporary_of(&path).or_else(|| record_temporary_of(&path)) else { continue };
-            if !id.as_str().starts_with(&format!("{project}.")) {
+            if !is_of(owner, &id) {
                 continue;
             }
             let of_snapshot = *directory == layout.snapshots() || path.to_string_lossy().ends_with(".snap.part");
@@ -169,6 +169,14 @@ pub fn clear_temporaries(
         }
     }
     Ok(done)
+}
+
+/// Whether an id is one that this owner gives: a project's begin with its name, those made over gRPC have none.
+fn is_of(owner: &Owner, id: &VolumeId) -> bool {
+    match owner {
+        Owner::Project(project) => id.as_str().starts_with(&format!("{project}.")),
+        Owner::Csi => !id.as_str().contains('.'),
+    }
 }
 
 /// The id inside the name of a record that was never finished, `.ID.json.tmp`.

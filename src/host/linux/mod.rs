@@ -2,6 +2,7 @@
 //!
 //! Way in: [`LinuxObserve`] and [`LinuxHost`] (host.rs), whose verbs each call one room. All `unsafe` is in `sys`.
 
+pub mod activation;
 mod bind;
 mod commit;
 mod copy;
@@ -37,6 +38,7 @@ mod ownership;
 mod path;
 mod patience;
 pub mod probe;
+pub mod readiness;
 mod small;
 pub mod socket;
 mod sys;

@@ -51,7 +51,8 @@ pub fn path_of(endpoint: &str) -> Result<PathBuf, SocketError> {
 /// A socket that listens. Dropping it removes its file, unless systemd owns it.
 #[derive(Debug)]
 pub struct Socket {
-    listener: UnixListener,
+    /// `None` once it is closed.
+    listener: Option<UnixListener>,
     file: Option<(PathBuf, File)>,
 }
 
@@ -84,12 +85,27 @@ impl Socket {
             Ok(_) => fs::remove_file(path).map_err(fail("remove stale socket", path))?,
         }
         let listener = private_listener(path).map_err(|e| fail("bind", path)(e.into()))?;
-        Ok(Self { listener, file: Some((path.to_owned(), lock)) })
+        Ok(Self { listener: Some(listener), file: Some((path.to_owned(), lock)) })
     }
 
     /// A socket that was passed by systemd.
     pub fn passed(listener: UnixListener) -> Self {
-        Self { listener, file: None }
+        Self { listener: Some(listener), file: None }
+    }
+
+    /// Where it is, as endpoints are written; `None` for a socket without a name.
+    pub fn endpoint(&self) -> Option<String> {
+        let address = self.listener.as_ref()?.local_addr().ok()?;
+        Some(format!("unix://{}", address.as_pathname()?.display()))
+    }
+
+    /// Stops listening and removes the file; whoever knocks is told that nobody is there. The lock stays until this is dropped, so that no
+    /// other server begins while this one ends. A socket of systemd's stays as it is: it listens for the next server.
+    pub fn close(&mut self) {
+        self.listener = None;
+        if let Some((path, _)) = &self.file {
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// A second handle on the listener, for the server to accept on.
@@ -97,7 +113,7 @@ impl Socket {
     /// # Errors
     /// When no file descriptor is left.
     pub fn listener(&self) -> io::Result<UnixListener> {
-        let listener = self.listener.try_clone()?;
+        let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.try_clone()?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     }
@@ -114,8 +130,8 @@ fn private_listener(path: &Path) -> rustix::io::Result<UnixListener> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some((path, _lock)) = &self.file {
-            let _ = fs::remove_file(path);
+        if self.listener.is_some() {
+            self.close();
         }
     }
 }

@@ -622,6 +622,17 @@ pub fn device_numbers(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
 }
 
+/// Takes over a descriptor that this process was started with, and keeps it from its children.
+///
+/// # Errors
+/// EBADF when there is none of this number.
+pub fn inherited(number: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_SETFD touches no memory, and answers EBADF for a number that is no descriptor.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    // SAFETY: the descriptor is open, and nothing in this process owns it: it was there before main.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Takes over the descriptor of something that gives it away.
 pub fn own(from: impl IntoRawFd) -> File {
     // SAFETY: into_raw_fd gives up ownership of an open descriptor, so it is ours alone.

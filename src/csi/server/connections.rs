@@ -1,0 +1,72 @@
+//! Connections: taken from those who may speak, as many as there are places for, each served until its caller leaves or the server ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::handle::handle;
+use super::limits::{HEADERS, KEEP_ALIVE, STREAMS};
+use super::peer::{AllowedPeers, accept};
+use super::shared::Shared;
+
+/// How long accepting rests when the system has no descriptor left.
+const REST: Duration = Duration::from_millis(50);
+
+/// Accepts until the server ends.
+pub async fn serve(listener: UnixListener, allowed: AllowedPeers, shared: Arc<Shared>, ending: watch::Receiver<bool>) {
+    let mut told = ending.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &allowed) => accepted,
+            () = end_of(&mut told) => return,
+        };
+        match accepted {
+            Ok(stream) => match shared.connections.clone().try_acquire_owned() {
+                Ok(place) => drop(tokio::spawn(connection(stream, shared.clone(), ending.clone(), place))),
+                Err(_) => {
+                    shared.metrics.refused_connections.inc();
+                    tracing::warn!("refused a connection: too many are open");
+                }
+            },
+            Err(error) => {
+                tracing::error!(%error, "can't accept connections");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Returns when the server ends.
+async fn end_of(ending: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so: it has ended.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+async fn connection(
+    stream: UnixStream,
+    shared: Arc<Shared>,
+    mut ending: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(move |request| handle(shared.clone(), request));
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
+    builder.keep_alive_interval(KEEP_ALIVE);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = end_of(&mut ending) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection broke");
+    }
+}

@@ -1,0 +1,84 @@
+//! How much a server bears: floods, huge messages, many connections. Everyone is answered, and memory stays small.
+
+use std::os::unix::net::UnixStream;
+
+use csictl::csi::proto::controller_client::ControllerClient;
+use csictl::csi::proto::{DeleteVolumeRequest, ListVolumesRequest, ProbeRequest};
+use csictl::csi::server::limits;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use super::process::csi;
+use crate::support::Place;
+use crate::support::serving::Serving;
+
+/// Calls of the flood.
+const CALLS: usize = 10_000;
+/// Its connections.
+const CONNECTIONS: usize = 50;
+/// What a server may ever have taken of memory, in KiB; an idle one of a debug build has some 30 MiB.
+const MEMORY_KIB: u64 = 256 << 10;
+
+fn channel(serving: &Serving) -> Channel {
+    Endpoint::from_shared(format!("unix://{}", serving.socket().display())).unwrap().connect_lazy()
+}
+
+/// The most memory a process ever had, in KiB.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn ten_thousand_calls_at_once_are_all_answered_in_bounded_memory() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let codes = serving.block_on(async {
+        let mut calls = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let channel = channel(&serving);
+            for _ in 0..CALLS / CONNECTIONS {
+                let mut client = ControllerClient::new(channel.clone());
+                calls.spawn(async move {
+                    let request = ListVolumesRequest { max_entries: 1, ..ListVolumesRequest::default() };
+                    client.list_volumes(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
+                });
+            }
+        }
+        calls.join_all().await
+    });
+    assert_eq!(codes.len(), CALLS);
+    let answered = codes.iter().filter(|code| **code == Code::Ok).count();
+    let turned_away = codes.iter().filter(|code| **code == Code::Unavailable).count();
+    assert_eq!(answered + turned_away, CALLS, "{codes:?}");
+    assert!(answered >= limits::CALLS, "{answered} answered, {turned_away} turned away");
+    let peak = peak(serving.pid());
+    assert!(peak < MEMORY_KIB, "{peak} KiB");
+    serving.ok(serving.identity().probe(ProbeRequest {}));
+    assert_eq!(serving.end(), Some(0));
+}
+
+#[test]
+fn a_huge_message_is_refused_and_the_next_is_served() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let request = DeleteVolumeRequest { volume_id: "x".repeat(2 * limits::MESSAGE), ..DeleteVolumeRequest::default() };
+    let said = serving.refused(Code::ResourceExhausted, serving.controller().delete_volume(request));
+    assert!(said.contains("larger than"), "{said}");
+    serving.ok(serving.identity().probe(ProbeRequest {}));
+    assert!(peak(serving.pid()) < MEMORY_KIB);
+}
+
+#[test]
+fn more_connections_than_there_are_places_for_are_closed_and_leave_room_when_they_go() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let mut open: Vec<_> =
+        (0..limits::CONNECTIONS + 20).map(|_| UnixStream::connect(serving.socket()).unwrap()).collect();
+    super::process::until("some are refused", || serving.log().contains("too many are open"));
+    assert_ne!(csi(&place, serving.socket(), &["probe", "--timeout", "5s"]).status.code(), Some(0));
+    open.clear();
+    super::process::until("there is room again", || csi(&place, serving.socket(), &["probe"]).status.success());
+}
