@@ -1,6 +1,8 @@
 //! NodePublishVolume and NodeUnpublishVolume (CSI 1.12): shown at a pod's path; inline ephemeral volumes live from one to the other.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use tonic::Status;
 
@@ -11,9 +13,11 @@ use crate::csi::proto::{
 };
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
+use crate::host::Host;
 use crate::model::action::UnpublishRequest;
+use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
-use crate::model::{Propagation, PublishKind, PublishSpec, VolumeId, VolumeMode};
+use crate::model::{Owner, Propagation, PublishKind, PublishSpec, VolumeId, VolumeMode};
 
 pub(super) async fn node_publish_volume(
     plugin: &Plugin,
@@ -83,9 +87,26 @@ pub(super) async fn node_unpublish_volume(
     Ok(NodeUnpublishVolumeResponse {})
 }
 
+/// Whether what is mounted at a path is of an image that says it is this volume's: enough where records are lost.
+fn shows_image_of(host: &dyn Host, id: &VolumeId, target: &Path) -> bool {
+    let node = host.stat(target).ok().flatten().and_then(|facts| facts.device);
+    let mounted = || host.mounts_at(target).ok()?.pop().filter(|mount| mount.device.major == LOOP_MAJOR);
+    let Some(block) = node.or_else(|| mounted().map(|mount| mount.device)) else { return false };
+    let backing = format!("/sys/dev/block/{block}/loop/backing_file");
+    let Ok(Some(path)) = host.read_small(Path::new(&backing)) else { return false };
+    let image = host.image(Path::new(OsStr::from_bytes(path.trim_ascii_end()))).ok().flatten();
+    let says = image.and_then(|image| image.identity);
+    says.is_some_and(|says| says.id == id.as_str() && says.owner == Owner::Csi && !says.snapshot)
+}
+
 fn unpublish(plugin: &Plugin, id: VolumeId, target: PathBuf) -> Result<(), Status> {
     let driver = plugin.driver();
     let record = driver.record(&id);
+    let nothing_known = record == Recorded::Absent && driver.run_record(&id).map_err(ask::failed)?.is_none();
+    if nothing_known && !shows_image_of(driver.host(), &id, &target) {
+        // No volume of ours: whatever lies at that path is not ours to take away, be it a mount or a file.
+        return Ok(());
+    }
     let facts = driver.host().stat(&target).ok().flatten();
     // What is there now decides how it is removed; only a directory is not unlinked.
     let directory = facts.is_none_or(|facts| facts.kind == crate::host::FileKind::Directory);

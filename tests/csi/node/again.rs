@@ -10,6 +10,7 @@ use tonic::Code;
 use super::{Rig, mounted_at};
 use crate::csi::calls;
 use crate::csi::calls::{block, mounted};
+use crate::csi::shop::run;
 use crate::support::serving::Serving;
 
 #[test]
@@ -60,6 +61,31 @@ fn after_a_reboot_a_stage_attaches_again_what_was_lost() {
     rig.down(&raw);
     assert!(!target.exists() && !device.exists());
     assert_eq!(rig.place.loops(), vec![]);
+}
+
+#[test]
+fn with_all_records_lost_only_what_is_the_volumes_own_is_taken_away() {
+    let rig = Rig::new();
+    let id = rig.volume("vol-1", Some(FsType::Ext4), 16);
+    rig.stage(&id, &mounted("", &[]));
+    let target = rig.publish(&id, &mounted("", &[]), false);
+    let (foreign, image) = (rig.target("foreign"), rig.path("foreign.img"));
+    fs::create_dir_all(&foreign).unwrap();
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+    run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&foreign));
+    for records in [rig.place.state().join("volumes"), rig.place.run().join("volumes")] {
+        fs::remove_file(records.join("vol-1.json")).unwrap();
+    }
+    let rig = rig.restarted();
+    let empty = rig.target("empty");
+    fs::write(&empty, "").unwrap();
+    for (id, target) in [("vol-2", &target), ("vol-1", &foreign), ("vol-2", &empty)] {
+        rig.serving.ok(rig.serving.node().node_unpublish_volume(calls::unpublish(id, target)));
+    }
+    assert!(mounted_at(&foreign).is_some() && mounted_at(&target).is_some() && empty.exists());
+    rig.unpublish(&id);
+    assert!(mounted_at(&target).is_none() && !target.exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The node's service over the socket: a server, volumes of an orchestrator's, and what is on the machine after a call.
 
 mod again;
+mod cost;
 mod ephemeral;
 mod publish;
 mod size;

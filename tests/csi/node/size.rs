@@ -4,7 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use csictl::csi::proto::volume_usage::Unit;
-use csictl::csi::proto::{ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, NodeGetInfoRequest};
+use csictl::csi::proto::{
+    ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, ControllerGetVolumeRequest, NodeGetInfoRequest,
+};
 use csictl::model::FsType;
 use tonic::{Code, Response, Status};
 
@@ -73,6 +75,26 @@ fn ext4_grows_unstaged_and_where_it_cannot_grow_mounted_nothing_changes() {
     }
     assert!(fs_size(&staged) > before + 40 * MIB);
     rig.unstage(&id);
+}
+
+#[test]
+fn a_node_local_server_grows_all_of_it_with_the_nodes_call() {
+    let rig = Rig::with(&["--node-local"]);
+    for (id, fs) in [("vol-raw", None), ("vol-xfs", Some(FsType::Xfs))] {
+        let id = rig.volume(id, fs, 320);
+        let capability = if fs.is_some() { mounted("", &[]) } else { block() };
+        rig.stage(&id, &capability);
+        let target = rig.publish(&id, &capability, false);
+        let size = || if fs.is_some() { fs_size(&target) } else { device_size(&target) };
+        let before = size();
+        let grow = calls::node_expand(&id, &target, Some(calls::range(400 * MIB, 500 * MIB)));
+        assert_eq!(rig.serving.ok(rig.serving.node().node_expand_volume(grow)).capacity_bytes, 400 * MIB);
+        assert!(size() >= before + 79 * MIB, "{id}");
+        let image = rig.place.state().join("pool").join(format!("{id}.img"));
+        assert_eq!(fs::metadata(image).unwrap().len(), 400 << 20);
+        rig.down(&id);
+    }
+    assert_eq!(rig.place.loops(), vec![], "nobody else would take them away");
 }
 
 #[test]
@@ -181,6 +203,9 @@ fn a_condition_tells_what_is_wrong() {
         let answer = rig.serving.ok(rig.serving.node().node_get_volume_stats(calls::stats(&id, &path)));
         let condition = answer.volume_condition.unwrap();
         assert!(condition.abnormal && condition.message.contains(says), "{name}: {}", condition.message);
+        let get = ControllerGetVolumeRequest { volume_id: id.clone() };
+        let status = rig.serving.ok(rig.serving.controller().controller_get_volume(get)).status.unwrap();
+        assert_eq!(status.volume_condition.unwrap(), condition, "{name}");
         match name {
             "gone" => fs::rename(pool.join("away"), &image).unwrap(),
             "other" => fs::rename(pool.join("kept"), &image).unwrap(),
