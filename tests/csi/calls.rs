@@ -2,14 +2,17 @@
 
 #![allow(dead_code)]
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use csictl::csi::proto::volume_capability::access_mode::Mode;
 use csictl::csi::proto::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use csictl::csi::proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use csictl::csi::proto::{
-    CapacityRange, ControllerExpandVolumeRequest, NodeExpandVolumeRequest, NodeGetVolumeStatsRequest,
-    NodePublishVolumeRequest, NodeStageVolumeRequest, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest,
-    VolumeCapability,
+    CapacityRange, ControllerExpandVolumeRequest, ControllerModifyVolumeRequest, ControllerPublishVolumeRequest,
+    ControllerUnpublishVolumeRequest, CreateVolumeRequest, DeleteVolumeRequest, ListVolumesRequest,
+    NodeExpandVolumeRequest, NodeGetVolumeStatsRequest, NodePublishVolumeRequest, NodeStageVolumeRequest,
+    NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest, VolumeCapability, VolumeContentSource,
 };
 
 fn text(path: &Path) -> String {
@@ -99,5 +102,69 @@ pub fn expand(id: &str, range: CapacityRange) -> ControllerExpandVolumeRequest {
         volume_id: id.into(),
         capacity_range: Some(range),
         ..ControllerExpandVolumeRequest::default()
+    }
+}
+
+/// Volumes whose size does not matter, with nothing reserved.
+pub fn create(name: &str, capability: &VolumeCapability, required: i64) -> CreateVolumeRequest {
+    CreateVolumeRequest {
+        name: name.into(),
+        capacity_range: Some(range(required, 0)),
+        volume_capabilities: vec![capability.clone()],
+        parameters: words(&[("allocate", "sparse")]),
+        ..CreateVolumeRequest::default()
+    }
+}
+
+pub fn words(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub fn of_volume(id: &str) -> Option<VolumeContentSource> {
+    let volume = VolumeSource { volume_id: id.into() };
+    Some(VolumeContentSource { r#type: Some(Type::Volume(volume)) })
+}
+
+pub fn of_snapshot(id: &str) -> Option<VolumeContentSource> {
+    let snapshot = SnapshotSource { snapshot_id: id.into() };
+    Some(VolumeContentSource { r#type: Some(Type::Snapshot(snapshot)) })
+}
+
+pub fn delete(id: &str) -> DeleteVolumeRequest {
+    DeleteVolumeRequest { volume_id: id.into(), ..DeleteVolumeRequest::default() }
+}
+
+pub fn controller_publish(
+    id: &str,
+    node: &str,
+    capability: &VolumeCapability,
+    readonly: bool,
+) -> ControllerPublishVolumeRequest {
+    ControllerPublishVolumeRequest {
+        volume_id: id.into(),
+        node_id: node.into(),
+        volume_capability: Some(capability.clone()),
+        readonly,
+        ..ControllerPublishVolumeRequest::default()
+    }
+}
+
+pub fn controller_unpublish(id: &str, node: &str) -> ControllerUnpublishVolumeRequest {
+    ControllerUnpublishVolumeRequest {
+        volume_id: id.into(),
+        node_id: node.into(),
+        ..ControllerUnpublishVolumeRequest::default()
+    }
+}
+
+pub fn list(max_entries: i32, token: &str) -> ListVolumesRequest {
+    ListVolumesRequest { max_entries, starting_token: token.into() }
+}
+
+pub fn modify(id: &str, pairs: &[(&str, &str)]) -> ControllerModifyVolumeRequest {
+    ControllerModifyVolumeRequest {
+        volume_id: id.into(),
+        mutable_parameters: words(pairs),
+        ..ControllerModifyVolumeRequest::default()
     }
 }

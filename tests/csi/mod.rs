@@ -2,6 +2,7 @@
 
 mod calls;
 mod client;
+mod controller;
 mod group;
 mod identity;
 mod metadata;

@@ -44,7 +44,10 @@ impl Serving {
         let endpoint = format!("unix://{}", socket.display());
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut command = place.csictl();
-        command.args(["serve", "-v", "--endpoint", &endpoint, "--node-id", "node-1"]).args(flags);
+        command.args(["serve", "-v", "--endpoint", &endpoint]).args(flags);
+        if !flags.contains(&"--node-id") {
+            command.args(["--node-id", "node-1"]);
+        }
         let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let channel = {

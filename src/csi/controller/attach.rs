@@ -57,7 +57,7 @@ fn node_id(text: &str) -> Result<&str, Status> {
 
 fn publish(plugin: &Plugin, id: &VolumeId, attachment: Attachment) -> Result<ControllerPublishVolumeResponse, Status> {
     let records = plugin.volumes()?;
-    let record = existing(&records, id)?;
+    let record = existing(plugin, &records, id)?;
     let ours = &plugin.config().node_id;
     if attachment.node != *ours {
         let node = shown(&attachment.node);
@@ -74,7 +74,7 @@ fn publish(plugin: &Plugin, id: &VolumeId, attachment: Attachment) -> Result<Con
     plugin.driver().attach(&request).map_err(|error| status::of(&error))?;
     drop(place);
     let records = plugin.volumes()?;
-    let record = existing(&records, id)?.ok_or_else(|| no_volume(id.as_str()))?;
+    let record = existing(plugin, &records, id)?.ok_or_else(|| no_volume(id.as_str()))?;
     Ok(ControllerPublishVolumeResponse { publish_context: context(plugin, record)? })
 }
 

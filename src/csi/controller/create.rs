@@ -150,7 +150,7 @@ fn origin(plugin: &Plugin, source: &Source) -> Result<Origin, Status> {
         Source::Volume(id) => {
             let records = plugin.volumes()?;
             let record = match records.get(id).map(AsRef::as_ref) {
-                Some(Recorded::Present(record)) if super::volume::is_whole(record) => record,
+                Some(Recorded::Present(record)) if super::volume::is_whole(plugin, record) => record,
                 Some(Recorded::Present(_) | Recorded::Absent) | None => return Err(no_volume(id.as_str())),
                 Some(_) => return Err(Status::failed_precondition(format!("volume {id}: its record can't be read"))),
             };

@@ -26,7 +26,9 @@ pub(super) async fn list_volumes(plugin: &Plugin, call: ListVolumesRequest) -> R
     };
     let work = move |plugin: &Plugin| {
         let records = plugin.volumes()?;
-        let listed = records.iter().filter(|(_, record)| record.present().is_none_or(is_whole));
+        let listed = records.iter().filter(|(_, record)| {
+            record.present().is_none_or(|record| !record.spec.ephemeral && is_whole(plugin, record))
+        });
         let (page, next_token) = page::page(listed, |(id, _)| id.as_str(), &call.starting_token, most)?;
         let entries = page.into_iter().map(|(id, record)| entry(plugin, id, record)).collect();
         Ok(ListVolumesResponse { entries, next_token })
@@ -70,7 +72,7 @@ pub(super) async fn controller_get_volume(
     let id = id_of(request::required("volume_id", &call.volume_id)?)?;
     let work = move |plugin: &Plugin| {
         let records = plugin.volumes()?;
-        existing(&records, &id)?;
+        existing(plugin, &records, &id)?;
         let record = records.get(&id).map_or(&Recorded::Absent, AsRef::as_ref);
         let Entry { volume, status } = entry(plugin, &id, record);
         let now = record.present().map(|record| condition::look(plugin, record)).transpose()?;

@@ -31,7 +31,7 @@ pub(super) async fn controller_modify_volume(
 fn modify(plugin: &Plugin, id: &VolumeId, wanted: &Mutable) -> Result<ControllerModifyVolumeResponse, Status> {
     let records = plugin.volumes()?;
     let damaged = || Status::failed_precondition(format!("volume {id}: its record is damaged"));
-    let record = existing(&records, id)?.ok_or_else(damaged)?;
+    let record = existing(plugin, &records, id)?.ok_or_else(damaged)?;
     if let Owner::Project(project) = &record.spec.owner {
         return Err(of_project(id, project));
     }

@@ -35,7 +35,7 @@ pub(super) async fn validate_volume_capabilities(
     let id = id_of(text)?;
     let work = move |plugin: &Plugin| {
         let records = plugin.volumes()?;
-        let Some(record) = existing(&records, &id)? else {
+        let Some(record) = existing(plugin, &records, &id)? else {
             let message =
                 format!("volume {id}: its record is damaged; it can be unpublished, and is rebuilt when next used");
             return Ok(ValidateVolumeCapabilitiesResponse { confirmed: None, message });

@@ -37,10 +37,15 @@ fn source_of(source: &Source) -> VolumeContentSource {
     VolumeContentSource { r#type: Some(r#type) }
 }
 
-/// Whether a volume is there: not while its creation has still to be finished by a retry, nor one that comes and goes with its pod.
-pub(super) fn is_whole(record: &VolumeRecord) -> bool {
-    let finished = !matches!(record.spec.backing, Backing::Image(_)) || record.image.is_some();
-    finished && !record.spec.ephemeral
+/// Whether a volume is there: not while its creation has still to be finished by a retry. Its image gets its name as the last step, and a power
+/// cut may take the word of that from the record.
+pub(super) fn is_whole(plugin: &Plugin, record: &VolumeRecord) -> bool {
+    match &record.spec.backing {
+        Backing::Image(image) if record.image.is_none() => {
+            matches!(plugin.driver().host().stat(&image.image_path(&record.spec.id)), Ok(Some(_)))
+        }
+        _ => true,
+    }
 }
 
 /// The id in a request; NOT_FOUND for text that can be none.
@@ -61,11 +66,12 @@ pub(super) fn no_volume(id: &str) -> Status {
 /// # Errors
 /// NOT_FOUND when there is none, FAILED_PRECONDITION for one of a newer csictl.
 pub(super) fn existing<'a>(
+    plugin: &Plugin,
     records: &'a Records<VolumeRecord>,
     id: &VolumeId,
 ) -> Result<Option<&'a VolumeRecord>, Status> {
     match records.get(id).map(AsRef::as_ref) {
-        Some(Recorded::Present(record)) if is_whole(record) || record.spec.ephemeral => Ok(Some(record)),
+        Some(Recorded::Present(record)) if is_whole(plugin, record) => Ok(Some(record)),
         Some(Recorded::Newer { version }) => {
             let message = format!("volume {id}: its record has version {version}: use the csictl that wrote it");
             Err(Status::failed_precondition(message))

@@ -4,7 +4,7 @@
 use crate::driver::{Refusal, Result};
 use crate::host::AttachLoop;
 use crate::model::action::{AttachRequest, Outcome};
-use crate::model::record::VolumeRecord;
+use crate::model::record::{FormatMark, VolumeRecord};
 use crate::model::{Allocate, Attachment, Backing, Done, ImageBacking, LoopDevice};
 
 use super::session::Session;
@@ -87,9 +87,13 @@ pub(super) fn attach_image(
         record.attach_mark = true;
         s.put_record(record.clone(), true)?;
     }
-    if record.image != Some(image.file) {
-        // Brought back from a backup, or never noted down by a run that was killed: it says itself that it is the one.
+    if record.image != Some(image.file) || record.format == FormatMark::Begun {
+        // Brought back from a backup, or never noted down by a run that was killed: it says itself that it is the one. It got its name
+        // only when its file system was whole, so whatever a power cut took from the record, it is never made again.
         record.image = Some(image.file);
+        if record.format == FormatMark::Begun {
+            record.format = FormatMark::Done;
+        }
         s.put_record(record, false)?;
     }
     let request = AttachLoop {

@@ -297,6 +297,9 @@ fn mount(
             // Attached read-only by ControllerPublishVolume, it stays so.
             let read_only = !is_writable(&options) && own::loop_of(s, record)?.is_some_and(|device| device.read_only);
             let attached = attach::attach_image(s, record.clone(), &backing, read_only)?;
+            if let Some(noted) = s.record.present() {
+                record.clone_from(noted);
+            }
             if backing.direct_io && !attached.device.direct_io {
                 notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
             }

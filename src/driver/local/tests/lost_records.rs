@@ -181,3 +181,19 @@ fn a_full_state_directory_keeps_nobody_from_taking_down() {
         world.up(&spec).unwrap_or_else(|error| panic!("{}: {error}", spec.id));
     }
 }
+
+#[test]
+fn a_power_cut_that_takes_the_word_of_a_finished_image_never_has_it_formatted_again() {
+    for fs in FsType::ALL {
+        let spec = image("db", fs);
+        let world = with_data(&spec);
+
+        let dark = World::on(world.sim.power_cut());
+        // As an orchestrator comes back: it stages what it has, without creating it once more.
+        dark.driver.run(&stage(&spec)).unwrap();
+
+        let kept = dark.sim.read(layout().staging_path(&spec.id).join("canary"));
+        assert_eq!(kept.as_deref(), Some(&b"precious"[..]), "{fs}");
+        assert_eq!(dark.sim.check(), Vec::<String>::new());
+    }
+}
