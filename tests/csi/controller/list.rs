@@ -158,7 +158,7 @@ fn a_volume_that_was_never_finished_is_no_volume_yet() {
 
     assert_eq!(rig.make(request).volume_id, id);
 
-    assert_eq!(rig.listed(), [id.clone()]);
+    assert_eq!(rig.listed(), std::slice::from_ref(&id));
     rig.up(&id, &mounted("", &[]));
     rig.down(&id);
 }
