@@ -8,6 +8,7 @@ mod identity;
 mod metadata;
 mod node;
 mod restore;
+mod sanity;
 mod server;
 mod shop;
 mod snapshots;

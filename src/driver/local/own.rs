@@ -66,7 +66,13 @@ pub(super) fn shows_block(host: &dyn Observe, mount: &Mount, block: BlockId) -> 
     if mount.device == block {
         return true;
     }
-    mount.fs_type == "btrfs" && host.device(&mount.source).ok().flatten().is_some_and(|device| device.block == block)
+    if mount.fs_type != "btrfs" {
+        return false;
+    }
+    // The node's own number first: a container may hide the directory of /sys that tells more of a device.
+    let node = host.stat(&mount.source).ok().flatten().and_then(|facts| facts.device);
+    let behind = || host.device(&mount.source).ok().flatten().map(|device| device.block);
+    node.or_else(behind) == Some(block)
 }
 
 /// The loop device of an image: of the file at its path, if that is the volume's; else, of the file it was when this boot's record was
