@@ -18,7 +18,8 @@ pub struct Point {
     pub number: usize,
 }
 
-fn strace(command: &Command, options: &[&str], log: &Path) -> Command {
+/// The command under strace, writing what it does to a log.
+pub fn strace(command: &Command, options: &[&str], log: &Path) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-o"]).arg(log).args(["-e", &format!("trace={EFFECTS}")]).args(options);
     strace.arg(command.get_program()).args(command.get_args());
@@ -36,6 +37,11 @@ fn strace(command: &Command, options: &[&str], log: &Path) -> Command {
 pub fn points(command: &Command, log: &Path) -> Vec<Point> {
     let output = strace(command, &[], log).output().expect("strace is installed (make test installs it)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    points_in(log)
+}
+
+/// Every point that a log tells of.
+pub fn points_in(log: &Path) -> Vec<Point> {
     let text = fs::read_to_string(log).unwrap();
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.contains(" resumed>")) {

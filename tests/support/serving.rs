@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use csictl::csi::proto::controller_client::ControllerClient;
@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server.
 pub struct Serving {
     child: Child,
+    /// Whether the child is a program that runs the server.
+    wrapped: bool,
     socket: PathBuf,
     log: PathBuf,
     runtime: Runtime,
@@ -40,6 +42,21 @@ impl Serving {
 
     /// The same on another socket.
     pub fn start_at(place: &Place, socket: &str, flags: &[&str]) -> Self {
+        let serving = Self::spawn(place, socket, flags, |command| command);
+        serving.unwrap_or_else(|log| panic!("the server ended before it answered: {log}"))
+    }
+
+    /// The same run by another program, strace for instance; nothing when it is dead before it answers.
+    pub fn start_under(place: &Place, wrap: impl FnOnce(Command) -> Command) -> Option<Self> {
+        Self::spawn(place, "csi/csi.sock", &[], wrap).ok()
+    }
+
+    fn spawn(
+        place: &Place,
+        socket: &str,
+        flags: &[&str],
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> Result<Self, String> {
         let (socket, log) = (place.join(socket), place.join("serve.log"));
         let endpoint = format!("unix://{}", socket.display());
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
@@ -48,21 +65,25 @@ impl Serving {
         if !flags.contains(&"--node-id") {
             command.args(["--node-id", "node-1"]);
         }
+        let program = command.get_program().to_owned();
+        let mut command = wrap(command);
+        let wrapped = command.get_program() != program;
         let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let channel = {
             let _guard = runtime.enter();
             Endpoint::from_shared(endpoint).unwrap().connect_lazy()
         };
-        let mut serving = Self { child, socket, log, runtime, channel };
+        let mut serving = Self { child, wrapped, socket, log, runtime, channel };
         let begun = Instant::now();
         loop {
             let mut identity = serving.identity();
             if serving.call(identity.probe(csictl::csi::proto::ProbeRequest {})).is_ok() {
-                return serving;
+                return Ok(serving);
             }
-            let ended = serving.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the server ended with {ended:?}: {}", serving.log());
+            if let Some(ended) = serving.child.try_wait().unwrap() {
+                return Err(format!("{ended}: {}", serving.log()));
+            }
             assert!(begun.elapsed() < PATIENCE, "the server does not answer: {}", serving.log());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -75,7 +96,12 @@ impl Serving {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        let child = self.child.id();
+        if !self.wrapped {
+            return child;
+        }
+        let children = std::fs::read_to_string(format!("/proc/{child}/task/{child}/children")).unwrap_or_default();
+        children.split_whitespace().next().and_then(|pid| pid.parse().ok()).unwrap_or(child)
     }
 
     /// What it logged so far.
@@ -141,7 +167,7 @@ impl Serving {
         if let Ok(Some(status)) = self.child.try_wait() {
             return status.code();
         }
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap());
         let _ = kill(pid, Signal::SIGTERM);
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
