@@ -11,6 +11,7 @@ use super::condition::{self, Conditions};
 use super::config::Config;
 use super::in_flight::InFlight;
 use super::index::{Index, Records};
+use super::proto::Topology;
 use super::room::Ledger;
 use super::server::{Readiness, limits};
 use super::status;
@@ -28,6 +29,8 @@ struct Inner {
     driver: LocalDriver,
     engine: Engine,
     config: Config,
+    /// Where everything made here is, worked out once for lists of thousands.
+    topology: Topology,
     in_flight: InFlight,
     /// Places for work that runs or waits.
     works: Arc<Semaphore>,
@@ -71,6 +74,7 @@ impl Plugin {
         let plugin = Self(Arc::new(Inner {
             driver,
             engine,
+            topology: Topology { segments: config.segments().into_iter().collect() },
             config,
             in_flight: InFlight::default(),
             works: Arc::new(Semaphore::new(limits::WORKS)),
@@ -103,6 +107,11 @@ impl Plugin {
     /// The lanes.
     pub fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    /// Where everything made here is.
+    pub fn topology(&self) -> &Topology {
+        &self.0.topology
     }
 
     /// What it was told at its start.

@@ -6,7 +6,7 @@ use crate::csi::index::Records;
 use crate::csi::parameters::shown;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::volume_content_source::{SnapshotSource, Type, VolumeSource};
-use crate::csi::proto::{Topology, Volume, VolumeContentSource};
+use crate::csi::proto::{Volume, VolumeContentSource};
 use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Backing, Capacity, Source, VolumeId};
 
@@ -22,11 +22,7 @@ pub(super) fn volume_of(plugin: &Plugin, record: &VolumeRecord) -> Volume {
 
 /// A volume of which nothing is known but that it is here.
 pub(super) fn unknown(plugin: &Plugin, id: &VolumeId) -> Volume {
-    Volume {
-        volume_id: id.to_string(),
-        accessible_topology: vec![Topology { segments: plugin.config().segments().into_iter().collect() }],
-        ..Volume::default()
-    }
+    Volume { volume_id: id.to_string(), accessible_topology: vec![plugin.topology().clone()], ..Volume::default() }
 }
 
 fn source_of(source: &Source) -> VolumeContentSource {
