@@ -1,6 +1,8 @@
 //! All records as one JSON document, `csictl.state/1`: for a backup, and for moving a machine's volumes. It carries records, no
 //! data and no secrets; what it says of images is checked against the images themselves when they are next used.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Observe};
@@ -80,11 +82,12 @@ pub fn import(
     let _alone = GlobalLock::exclusive(host, layout, timeout)?;
     let reader = Reader::new(host, layout);
     let mut volumes = Vec::new();
-    for record in &document.volumes {
+    for given in &document.volumes {
+        let record = as_imported(given);
         let what = format!("the record of volume {}", record.spec.id);
         match whole(reader.volume(&record.spec.id), &what)? {
             None => volumes.push(record),
-            Some(there) if there == *record => {}
+            Some(there) if there == *given || there == record => {}
             Some(_) => return Err(differs(&what)),
         }
     }
@@ -118,6 +121,12 @@ pub fn import(
     let written = volumes.len() + snapshots.len() + groups.len();
     let given = document.volumes.len() + document.snapshots.len() + document.groups.len();
     Ok(Imported { written, unchanged: given - written })
+}
+
+/// What may be believed of a volume's record that comes from elsewhere. That csictl made a directory, and may therefore remove it or give
+/// it another owner, is known only where it was made: a document that claims it of `/etc` must not get it.
+fn as_imported(record: &VolumeRecord) -> VolumeRecord {
+    VolumeRecord { made_directory: false, made_targets: BTreeMap::new(), ..record.clone() }
 }
 
 fn differs(what: &str) -> StateError {

@@ -10,6 +10,9 @@ use crate::cli::problem::{Failure, Problem, Result};
 use crate::cli::render::{self, style::count};
 use crate::state::transfer::{self, StateDocument};
 
+/// The longest document that is read: some hundred thousand records.
+const DOCUMENT_MAX: u64 = 256 << 20;
+
 /// Runs it.
 pub fn run(context: &Context, command: &StateCommand) -> Result<Exit> {
     match command {
@@ -37,13 +40,17 @@ pub fn run(context: &Context, command: &StateCommand) -> Result<Exit> {
 
 fn read(file: &Path) -> Result<StateDocument> {
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, Problem::file("read", file, &error));
-    let text = if file == Path::new("-") {
-        let mut text = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut text).map_err(failed)?;
-        text
+    let mut text = Vec::new();
+    if file == Path::new("-") {
+        std::io::stdin().lock().take(DOCUMENT_MAX + 1).read_to_end(&mut text).map_err(failed)?;
     } else {
-        std::fs::read(file).map_err(failed)?
-    };
+        std::fs::File::open(file).map_err(failed)?.take(DOCUMENT_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+    }
+    if text.len() as u64 > DOCUMENT_MAX {
+        let what =
+            format!("{} has more than {} MiB: no exported state is that long", file.display(), DOCUMENT_MAX >> 20);
+        return Err(Failure::new(Exit::Failed, Problem::new("state::bad-document", what)));
+    }
     serde_json::from_slice(&text).map_err(|error| {
         let problem = Problem::new("state::bad-document", format!("{} is no exported state", file.display()));
         Failure::new(Exit::Failed, problem.cause(error.to_string()).help("'csictl state export' prints one"))
