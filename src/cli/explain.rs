@@ -114,6 +114,11 @@ const CLI: &[Explanation] = &[
         "Plan files are written by 'csictl plan --out' and read by the same version of csictl on the same machine, with the same state and run directories.",
     ),
     explain(
+        "csictl::plan::not-a-plan",
+        "Something else lies where the plan file should go",
+        "'csictl plan --out FILE' replaces an older plan file and nothing else: a typing mistake must not cost an image or a disk. Give another name.",
+    ),
+    explain(
         "csictl::lock::held",
         "Another csictl works on it",
         "Each volume has a lock that is held while a step works on it, also by a mkfs or fsck whose csictl was killed: it ends with that helper. csictl waits 30 seconds, or as long as --lock-timeout says. Exit code 7.",

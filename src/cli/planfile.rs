@@ -1,7 +1,7 @@
 //! Plan files, `csictl.planfile/1`: what `plan --out` writes and `apply` takes. They hold the manifest and a fingerprint of the
 //! plan that was shown, not its steps: apply looks and plans anew, and goes on only if the same plan comes out.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,13 @@ impl PlanFile {
     pub fn write(&self, path: &Path) -> Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         let failed = |error| Failure::new(Exit::Failed, Problem::file("write", path, &error));
+        if let Some(what) = in_the_way(path) {
+            let problem = Problem::new("plan::not-a-plan", format!("{}: {what}", path.display()));
+            return Err(Failure::new(
+                Exit::Refused,
+                problem.help("give another name; only an older plan file is replaced"),
+            ));
+        }
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(path).map_err(failed)?;
@@ -114,4 +121,23 @@ impl PlanFile {
         }
         Ok(())
     }
+}
+
+/// What lies where a plan file should be written and must not be lost: a typing mistake may name an image.
+fn in_the_way(path: &Path) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    /// The schema is the document's first key.
+    const BEGINNING: u64 = 64;
+    let file = std::fs::File::open(path).ok()?;
+    let facts = file.metadata().ok()?;
+    let mut beginning = Vec::new();
+    if facts.file_type().is_block_device() {
+        return Some("a block device is there");
+    }
+    if !facts.is_file() || facts.len() == 0 {
+        return None;
+    }
+    file.take(BEGINNING).read_to_end(&mut beginning).ok()?;
+    let ours = String::from_utf8_lossy(&beginning).contains(SCHEMA);
+    (!ours).then_some("a file that is no plan file is there")
 }

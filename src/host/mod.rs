@@ -160,7 +160,7 @@ pub trait Host: Observe {
     /// Copies an image to a new file at a temporary name: reflink where it can, else only the bytes that hold data.
     fn copy_image(&self, request: &CopyRequest, lock: &Lock) -> Result<CopyMethod>;
 
-    /// Changes the size of an image file, durably; with `full`, the added bytes are allocated first, so that no space means no
+    /// Gives an image file more bytes, durably, and never fewer; with `full`, the added bytes are allocated first, so that no space means no
     /// change.
     fn resize_image(&self, path: &Path, file: FileId, size: Capacity, full: bool) -> Result<Done>;
 

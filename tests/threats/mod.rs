@@ -1,9 +1,11 @@
 //! The threats of `docs/safety.md`, a file each, played against the built csictl or its driver on the real machine.
 
+mod data_loss;
 mod errors_panic;
 mod foreign_directory_group;
 mod foreign_mounts_and_loops;
 mod helpers_see_little;
+mod hostile_images;
 mod hostile_records;
 mod ids_and_names;
 mod machine;

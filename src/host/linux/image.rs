@@ -111,7 +111,7 @@ fn expect(act: &'static str, path: &Path, found: &fs::Metadata, expected: FileId
     Err(wrong(ErrorKind::Foreign, act, path, format!("it is another file now: expected {expected}, found {id}")))
 }
 
-/// Changes an image's size.
+/// Gives an image more bytes.
 pub fn resize(path: &Path, file: FileId, size: Capacity, full: bool) -> Result<Done> {
     const ACT: &str = "resize image";
     let opened = open_ours(ACT, path, file, true)?;
@@ -120,7 +120,15 @@ pub fn resize(path: &Path, file: FileId, size: Capacity, full: bool) -> Result<D
     if before == size {
         return Ok(Done::Already);
     }
-    if full && size > before {
+    if size < before {
+        return Err(wrong(
+            ErrorKind::Invalid,
+            ACT,
+            path,
+            format!("it has {before} bytes: an image is never cut to {size}"),
+        ));
+    }
+    if full {
         // Allocating past the end grows the file only when all of it could be had; nothing changes on ENOSPC but spare blocks.
         if let Err(error) = allocate(&opened, before, size - before, ACT, path) {
             let _ = opened.set_len(before);
