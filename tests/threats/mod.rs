@@ -13,6 +13,7 @@ mod manifest_bombs;
 mod mkfs_options;
 mod mount_options;
 mod recursive_delete;
+mod safety_document;
 mod secrets;
 mod sub_paths;
 mod symlink_races;

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::host::linux::crc32c::crc32c;
 use crate::host::linux::probe::ext;
-use crate::host::linux::probe::view::{le16, le32};
+use crate::host::linux::probe::view::{ReadAt, le16, le32};
 
 /// The bytes of one superblock.
 pub type Superblock = [u8; ext::SUPERBLOCK_LEN];
@@ -23,6 +23,8 @@ const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 const RO_COMPAT_SPARSE_SUPER: u32 = 0x1;
 const RO_COMPAT_GDT_CSUM: u32 = 0x10;
+/// mke2fs(8), `-g`: no group has fewer blocks.
+const FEWEST_PER_GROUP: u64 = 256;
 const STATE_AT: usize = 0x3a;
 const STATE_ERRORS: u16 = 0x2;
 const ERRORS_AT: usize = 0x3c;
@@ -49,20 +51,21 @@ pub struct Change {
 /// It could not be read.
 pub fn read(file: &File, offset: u64) -> io::Result<Option<Superblock>> {
     let mut superblock = [0; ext::SUPERBLOCK_LEN];
-    file.read_exact_at(&mut superblock, offset)?;
+    FileExt::read_exact_at(file, &mut superblock, offset)?;
     let magic = superblock[ext::MAGIC_AT..].starts_with(&ext::MAGIC);
     Ok((magic && ext::is_sound(&superblock)).then_some(superblock))
 }
 
-/// Where the backups of this file system lie, in bytes.
-pub fn backups(superblock: &Superblock) -> Vec<u64> {
+/// Where the backups of this file system lie, in bytes, as far as a file of `size` bytes holds them. The superblock is the image's word:
+/// it may claim more groups than there is memory to list.
+pub fn backups(superblock: &Superblock, size: u64) -> Vec<u64> {
     let block = 1024_u64 << le32(superblock, 0x18).min(6);
     let first = u64::from(le32(superblock, 0x14));
-    let per_group = u64::from(le32(superblock, 0x20)).max(1);
+    let per_group = u64::from(le32(superblock, 0x20)).max(FEWEST_PER_GROUP);
     let wide = le32(superblock, 0x60) & 0x80 != 0;
     let high = if wide { u64::from(le32(superblock, 0x150)) << 32 } else { 0 };
     let blocks = high | u64::from(le32(superblock, 0x04));
-    let groups = blocks.saturating_sub(first).div_ceil(per_group);
+    let groups = blocks.saturating_sub(first).div_ceil(per_group).min(size.div_ceil(per_group * block));
     let sparse = le32(superblock, 0x64) & RO_COMPAT_SPARSE_SUPER != 0;
     let holders: Vec<u64> = if le32(superblock, 0x5c) & COMPAT_SPARSE_SUPER2 != 0 {
         [0x24c, 0x250].map(|at| u64::from(le32(superblock, at))).into_iter().filter(|group| *group != 0).collect()
@@ -148,7 +151,7 @@ pub fn changed(superblock: &Superblock, change: &Change) -> Superblock {
 /// A superblock could not be read or written; the change may be half made and can be made again.
 pub fn change_all(file: &File, primary: &Superblock, change: &Change) -> io::Result<()> {
     let of_this = [uuid(primary), change.uuid];
-    for offset in backups(primary) {
+    for offset in backups(primary, ReadAt::size(file)?) {
         if let Some(backup) = read(file, offset)?.filter(|backup| of_this.contains(&uuid(backup)))
             // One that a killed run has changed already has its seed written down.
             && uuid(&backup) != change.uuid

@@ -119,7 +119,7 @@ fn take(file: &File) -> Option<Template> {
     }
     let uuid = ext_superblock::uuid(&primary);
     let mut superblocks = vec![(ext_superblock::PRIMARY, primary)];
-    for offset in ext_superblock::backups(&primary) {
+    for offset in ext_superblock::backups(&primary, ReadAt::size(file).ok()?) {
         let backup = ext_superblock::read(file, offset).ok()??;
         if ext_superblock::uuid(&backup) != uuid {
             return None;
