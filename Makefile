@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help demo test bench faults build generate build-packages test-packages test-tools lint clean
+.PHONY: help demo test bench faults build generate sbom reproducible build-packages test-packages test-tools lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ faults: test-packages ## the long form of the crash tests: every kill point of e
 generate: build-packages ## write completions/ and man/ anew
 	$(CARGO) build --locked
 	scripts/generate target/debug/csictl
+
+sbom: ## write the bill of materials, target/csictl.cdx.json (CycloneDX)
+	scripts/sbom >target/csictl.cdx.json
+
+reproducible: build-packages ## build twice in two directories and compare the bytes
+	scripts/reproducible
 
 build-packages:
 	@scripts/packages build

@@ -13,14 +13,22 @@ fn text() -> String {
 /// Every `module::function` in backquotes.
 fn named(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2);
-    quoted.filter(|name| name.contains("::") && !name.contains('…') && !name.starts_with("host::Host")).map(str::to_owned).collect()
+    quoted
+        .filter(|name| name.contains("::") && !name.contains('…') && !name.starts_with("host::Host"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The file a test should be in: a module of `tests`, or one of `src` with its tests inside it.
 fn file_of(name: &str) -> Option<std::path::PathBuf> {
     let (module, _) = name.rsplit_once("::")?;
     let path = module.replace("::", "/");
-    let places = [format!("tests/{path}.rs"), format!("tests/{path}/mod.rs"), format!("src/{path}.rs"), format!("src/{path}/tests.rs")];
+    let places = [
+        format!("tests/{path}.rs"),
+        format!("tests/{path}/mod.rs"),
+        format!("src/{path}.rs"),
+        format!("src/{path}/tests.rs"),
+    ];
     places.into_iter().map(|place| Path::new(ROOT).join(place)).find(|place| place.exists())
 }
 
@@ -55,8 +63,18 @@ fn every_verb_that_loses_data_is_listed() {
     let text = text();
     let ways = text.split("## Threats").next().unwrap();
     for verb in [
-        "format", "erase_signatures", "place_image", "remove_image", "resize_image", "create_image", "copy_image", "remove_target",
-        "write_small", "remove_small", "set_aside", "change_uuid",
+        "format",
+        "erase_signatures",
+        "place_image",
+        "remove_image",
+        "resize_image",
+        "create_image",
+        "copy_image",
+        "remove_target",
+        "write_small",
+        "remove_small",
+        "set_aside",
+        "change_uuid",
     ] {
         let host = fs::read_to_string(Path::new(ROOT).join("src/host/mod.rs")).unwrap();
         assert!(host.contains(&format!("fn {verb}(")), "the host has no verb {verb} any more");

@@ -413,7 +413,7 @@ fn is_short(s: &Session<'_>, fs: &FsSpec, storage: &Storage) -> Result<bool> {
         return Ok(false);
     }
     let size = s.host().filesystem_size(&storage.node, fs.fs_type).map_err(|error| s.fail(error))?;
-    Ok(size.get() + GROW_SLACK <= storage.size)
+    Ok(size.get().saturating_add(GROW_SLACK) <= storage.size)
 }
 
 fn format_request(fs: &FsSpec, storage: &Storage) -> FormatRequest {
