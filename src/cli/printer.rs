@@ -7,7 +7,8 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
@@ -28,6 +29,8 @@ pub enum Color {
 /// Where one of the two streams goes and how it fares.
 struct Stream {
     to: Mutex<Box<dyn Write + Send>>,
+    /// Text in its order, not written yet: whoever is at it writes what others put here meanwhile, so that no step waits for a terminal.
+    waiting: Mutex<String>,
     color: bool,
     terminal: bool,
     failed: Mutex<Option<ErrorKind>>,
@@ -35,22 +38,32 @@ struct Stream {
 
 impl Stream {
     fn new(to: impl Write + Send + 'static, color: bool, terminal: bool) -> Self {
-        Self { to: Mutex::new(Box::new(to)), color, terminal, failed: Mutex::new(None) }
+        Self { to: Mutex::new(Box::new(to)), waiting: Mutex::default(), color, terminal, failed: Mutex::new(None) }
     }
 
-    /// Writes and flushes; after the first failure it writes nothing more.
+    /// Writes and flushes, or leaves it to the thread that is writing now; after the first failure nothing more is written.
     fn write(&self, text: &str) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.is_some() {
-            return;
-        }
-        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = if self.color {
-            to.write_all(text.as_bytes())
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.color {
+            waiting().push_str(text);
         } else {
-            to.write_all(strip_str(text).to_string().as_bytes())
-        };
-        *failed = written.and_then(|()| to.flush()).err().map(|error| error.kind());
+            let plain = strip_str(text).to_string();
+            waiting().push_str(&plain);
+        }
+        // Looked at again after letting go: who came just before that has left it to this thread.
+        while !waiting().is_empty() {
+            let mut to = match self.to.try_lock() {
+                Ok(to) => to,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let text = mem::take(&mut *waiting());
+            if self.failure().is_none()
+                && let Err(error) = to.write_all(text.as_bytes()).and_then(|()| to.flush())
+            {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.kind());
+            }
+        }
     }
 
     fn failure(&self) -> Option<ErrorKind> {

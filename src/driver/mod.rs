@@ -65,6 +65,15 @@ pub trait Driver: Send + Sync {
     /// Removes a volume, its image and its record (CSI 1.12, DeleteVolume). A device's or directory's bytes stay.
     fn delete(&self, request: &DeleteRequest) -> Result<Outcome>;
 
+    /// Runs one action of a plan after which this thread goes on with the next one, or calls [`Driver::settle`], at once. What the verb has
+    /// of its volume, the lock and what was read under it, may be kept for the next verb of the same volume.
+    fn run_in_chain(&self, action: &Action) -> Result<Outcome> {
+        self.run(action)
+    }
+
+    /// Lets go of what [`Driver::run_in_chain`] kept on this thread.
+    fn settle(&self) {}
+
     /// Runs one action of a plan.
     fn run(&self, action: &Action) -> Result<Outcome> {
         match action {

@@ -129,10 +129,15 @@ impl Run<'_> {
     fn work<'scope>(&'scope self, scope: &Scope<'scope>, mut index: usize) {
         loop {
             let mut ready = self.step(index).into_iter();
-            let Some(next) = ready.next() else { return };
+            let Some(next) = ready.next() else { break };
+            if ready.len() > 0 {
+                // What another thread is given may be of the volume that is kept here.
+                self.driver.settle();
+            }
             ready.for_each(|other| self.spawn(scope, other));
             index = next;
         }
+        self.driver.settle();
     }
 
     /// Runs one step to its end and answers what may begin thereafter.
@@ -140,7 +145,7 @@ impl Run<'_> {
         let step = &self.steps[index];
         self.tell(&Event::Started { step });
         let begun = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| self.driver.run(&step.action)))
+        let result = catch_unwind(AssertUnwindSafe(|| self.driver.run_in_chain(&step.action)))
             .unwrap_or_else(|panic| Err(panicked(step, panic.as_ref())));
         let took = begun.elapsed();
         match &result {

@@ -5,6 +5,7 @@
 
 mod attach;
 mod backing;
+mod chain;
 mod create;
 mod delete;
 mod detach;
@@ -37,8 +38,8 @@ use std::time::{Duration, Instant};
 use crate::driver::{Driver, Result};
 use crate::host::{Host, Lock, LoopHold};
 use crate::model::action::{
-    AttachRequest, CreateRequest, DeleteGroupRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest, Outcome,
-    StageRequest, UnpublishRequest, UnstageRequest,
+    Action, AttachRequest, CreateRequest, DeleteGroupRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest,
+    Outcome, StageRequest, UnpublishRequest, UnstageRequest,
 };
 use crate::model::observed::{HostFacts, ObservedImage};
 use crate::model::record::SnapshotRecord;
@@ -66,6 +67,8 @@ pub struct LocalDriver {
     unstaged: Mutex<HashMap<VolumeId, (PathBuf, FileId)>>,
     /// The share of the global lock that all running verbs have together.
     global: Mutex<Weak<Lock>>,
+    /// Volumes kept locked from one step to the next.
+    chains: chain::Chains,
 }
 
 impl LocalDriver {
@@ -82,6 +85,7 @@ impl LocalDriver {
             verified: Mutex::default(),
             unstaged: Mutex::default(),
             global: Mutex::default(),
+            chains: chain::Chains::default(),
         }
     }
 
@@ -232,6 +236,14 @@ impl Driver for LocalDriver {
 
     fn delete(&self, request: &DeleteRequest) -> Result<Outcome> {
         delete::delete(self, request)
+    }
+
+    fn run_in_chain(&self, action: &Action) -> Result<Outcome> {
+        chain::run(self, action)
+    }
+
+    fn settle(&self) {
+        chain::settle(self);
     }
 }
 

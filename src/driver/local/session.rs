@@ -9,7 +9,7 @@ use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId};
 use crate::state::{Reader, StateError, Store, VolumeLock};
 
-use super::LocalDriver;
+use super::{LocalDriver, chain};
 
 /// A locked volume with what is recorded of it.
 pub(super) struct Session<'a> {
@@ -52,6 +52,11 @@ impl LocalDriver {
     }
 
     pub(super) fn open_as(&self, id: &VolumeId, mode: LockMode) -> Result<Session<'_>> {
+        if mode == LockMode::Exclusive
+            && let Some(session) = chain::take(self, id)
+        {
+            return Ok(session);
+        }
         let object = ObjectRef::Volume(id.clone());
         self.prepare(&object)?;
         let boot = self.facts(&object)?.boot_id.clone();

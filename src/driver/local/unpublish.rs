@@ -9,9 +9,9 @@ use crate::model::action::{Outcome, UnpublishRequest};
 use crate::model::record::VolumeRecord;
 use crate::model::{Done, PublishKind};
 
-use super::LocalDriver;
 use super::own::{self, Own};
 use super::session::Session;
+use super::{LocalDriver, chain};
 
 pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
@@ -56,6 +56,9 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         done = Done::Changed;
     }
     let notes = s.put_less(kept, run)?;
+    if notes.is_empty() {
+        chain::keep(s);
+    }
     Ok(Outcome { done, notes })
 }
 

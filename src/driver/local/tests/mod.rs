@@ -1,5 +1,6 @@
 //! The verbs on the simulated machine.
 
+mod chains;
 mod counting;
 mod faults;
 mod groups;
