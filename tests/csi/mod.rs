@@ -1,6 +1,6 @@
 //! `csictl serve` as its callers see it: a real server process, its real socket, a real gRPC client.
 
-mod calls;
+pub mod calls;
 mod client;
 mod controller;
 mod group;

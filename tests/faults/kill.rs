@@ -1,147 +1,79 @@
-//! SIGKILL at the effects of each command. The ordinary run takes a sample of the points, spread over all of them; with
-//! `CSICTL_SWEEP=full` (`make faults`) every point is tried.
+//! SIGKILL at the effects of each command, and at random moments with many workers. The ordinary run takes a sample of the points, spread
+//! over all of them; with `CSICTL_SWEEP=full` (`make faults`) every point is tried.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use super::oracle::{converges, write_canaries};
-use super::strace::{Point, kill_at, points};
-use crate::support::Place;
+use super::figures::{Figures, rounds, sample};
+use super::oracle::judge;
+use super::scenario::{APPLY, DELETE, DESTROY, EXPAND, SNAPSHOT, Scenario};
+use super::strace::{kill_at, points};
 
 /// Points tried a scenario in an ordinary run.
 const SAMPLE: usize = 24;
 
-const MANIFEST: &str = r#"
-version = 1
-project = "sweep"
-[pools.main]
-path = "pool"
-[volumes.ext4]
-capacity = "EXT4_SIZE"
-access_mode = "single-node-multi-writer"
-[volumes.xfs]
-capacity = "300MiB"
-image = { allocate = "sparse" }
-fs = { type = "xfs" }
-[volumes.btrfs]
-capacity = "128MiB"
-image = { allocate = "sparse" }
-fs = { type = "btrfs" }
-[volumes.raw]
-volume_mode = "block"
-capacity = "8MiB"
-[pods.one]
-root = "one"
-[[pods.one.mounts]]
-volume = "ext4"
-path = "/data"
-[[pods.one.mounts]]
-volume = "xfs"
-path = "/data/xfs"
-[[pods.one.devices]]
-volume = "raw"
-path = "/dev/raw"
-[pods.two]
-root = "two"
-[[pods.two.mounts]]
-volume = "ext4"
-path = "/data"
-read_only = true
-[[pods.two.mounts]]
-volume = "btrfs"
-path = "/btrfs"
-"#;
-
-const CANARIES: [&str; 3] = ["one/data", "one/data/xfs", "two/btrfs"];
-
-/// What is done before the kill, and the command that is killed.
-struct Scenario {
-    name: &'static str,
-    /// Whether the volumes are up and hold data before.
-    applied: bool,
-    /// The ext4 volume's size in the manifest once it is killed.
-    size: &'static str,
-    command: &'static [&'static str],
-    /// Pod paths whose data the command is meant to lose.
-    lost: &'static [&'static str],
-}
-
-/// A fresh place in the state before the command.
-fn prepared(scenario: &Scenario) -> (Place, BTreeMap<PathBuf, String>) {
-    let place = Place::new();
-    let manifest = |size: &str| place.write("m.toml", &MANIFEST.replace("EXT4_SIZE", size));
-    let mut canaries = BTreeMap::new();
-    if scenario.applied {
-        manifest("16MiB");
-        place.ok(&["apply", "m.toml", "--yes"]);
-        canaries = write_canaries(&place, &CANARIES);
-        canaries.retain(|path, _| !scenario.lost.iter().any(|lost| path.parent() == Some(Path::new(lost))));
-    }
-    manifest(scenario.size);
-    (place, canaries)
-}
-
-fn sample(points: Vec<Point>) -> Vec<Point> {
-    if std::env::var("CSICTL_SWEEP").is_ok_and(|sweep| sweep == "full") {
-        return points;
-    }
-    let every = points.len().div_ceil(SAMPLE).max(1);
-    points.into_iter().step_by(every).collect()
-}
-
 fn sweep(scenario: &Scenario) {
-    let (place, _) = prepared(scenario);
-    let command = |place: &Place| {
-        let mut command = place.csictl();
-        command.args(["--parallelism", "1"]).args(scenario.command);
-        command
-    };
-    let all = points(&command(&place), &place.join("strace.log"));
+    let (place, _) = scenario.prepared();
+    let all = points(&scenario.command(&place, 1), &place.join("strace.log"));
     assert!(all.len() > SAMPLE, "strace saw only {} effects of {}", all.len(), scenario.name);
     place.ok(&["destroy", "m.toml", "--yes"]);
-    let (tried, mut killed) = (sample(all), 0);
+    let tried = sample(all, SAMPLE);
+    let mut figures = Figures::of(format!("SIGKILL at every call of {}", scenario.name));
+    let mut killed = 0;
     for point in &tried {
-        let (place, canaries) = prepared(scenario);
-        killed += usize::from(kill_at(&command(&place), point));
-        let context = format!("{} killed before {} number {}", scenario.name, point.call, point.number);
-        converges(&place, "m.toml", &canaries, &context);
+        let (place, canaries) = scenario.prepared();
+        killed += usize::from(kill_at(&scenario.command(&place, 1), point));
+        figures.add(&format!("{} killed before {point}", scenario.name), &judge(&place, "m.toml", &canaries));
     }
     assert!(killed * 2 > tried.len(), "{}: only {killed} of {} points killed anything", scenario.name, tried.len());
-    report(scenario.name, tried.len(), killed);
+    figures.end();
 }
-
-/// A line of the table that the long form prints.
-#[expect(clippy::print_stderr, reason = "the figures are what the long form is run for")]
-fn report(name: &str, tried: usize, killed: usize) {
-    eprintln!("kill sweep: {name}: {tried} points tried, {killed} killed, {tried} converged");
-}
-
-const APPLY: &[&str] = &["apply", "m.toml", "--yes"];
 
 #[test]
 fn apply_killed_anywhere_is_finished_by_the_next_apply() {
-    sweep(&Scenario { name: "apply", applied: false, size: "16MiB", command: APPLY, lost: &[] });
+    sweep(&APPLY);
 }
 
 #[test]
 fn destroy_killed_anywhere_loses_nothing() {
-    let command = &["destroy", "m.toml", "--yes"];
-    sweep(&Scenario { name: "destroy", applied: true, size: "16MiB", command, lost: &[] });
+    sweep(&DESTROY);
 }
 
 #[test]
 fn expand_killed_anywhere_is_finished_by_the_next_apply() {
-    sweep(&Scenario { name: "expand", applied: true, size: "24MiB", command: APPLY, lost: &[] });
+    sweep(&EXPAND);
 }
 
 #[test]
 fn snapshot_killed_anywhere_leaves_the_volume_writable() {
-    let command = &["snapshot", "create", "ext4", "before", "--yes"];
-    sweep(&Scenario { name: "snapshot", applied: true, size: "16MiB", command, lost: &[] });
+    sweep(&SNAPSHOT);
 }
 
 #[test]
 fn delete_killed_anywhere_loses_only_what_was_named() {
-    let command = &["destroy", "m.toml", "--yes", "--delete-data", "btrfs"];
-    sweep(&Scenario { name: "delete", applied: true, size: "16MiB", command, lost: &["two/btrfs"] });
+    sweep(&DELETE);
+}
+
+/// Moments of a run with eight workers, which no count of calls names. The helpers live on, as after a real kill.
+#[test]
+fn killed_at_random_moments_with_eight_workers_the_next_apply_finishes() {
+    for (scenario, usual, full) in [(&APPLY, 4, 120), (&DESTROY, 2, 40), (&EXPAND, 2, 40)] {
+        let (place, canaries) = scenario.prepared();
+        let begun = Instant::now();
+        assert!(scenario.command(&place, 8).output().unwrap().status.success());
+        let whole = begun.elapsed();
+        let mut figures = Figures::of(format!("SIGKILL at random, 8 workers, {}", scenario.name));
+        figures.add("not killed", &judge(&place, "m.toml", &canaries));
+        let rounds = rounds(usual, full);
+        for round in 0..rounds {
+            let (place, canaries) = scenario.prepared();
+            let mut run = scenario.command(&place, 8).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let after = whole.mul_f64((round as f64 + 0.5) / rounds as f64).max(Duration::from_millis(1));
+            std::thread::sleep(after);
+            run.kill().unwrap();
+            run.wait().unwrap();
+            figures.add(&format!("{} killed after {after:?}", scenario.name), &judge(&place, "m.toml", &canaries));
+        }
+        figures.end();
+    }
 }

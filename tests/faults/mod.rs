@@ -1,6 +1,20 @@
-//! The worst day, played: csictl is killed at its effects, and the next apply has to finish the work with nothing lost.
+//! The worst day, played: csictl is killed at its effects, its calls fail, and the next apply has to finish the work with nothing lost.
 
+mod disks;
+mod errors;
+mod figures;
+#[cfg(feature = "serve")]
 mod group;
 mod kill;
+#[cfg(feature = "serve")]
+mod life;
+mod mkfs;
 mod oracle;
+mod programs;
+mod records;
+#[cfg(feature = "serve")]
+mod rpcs;
+mod scenario;
+#[cfg(feature = "serve")]
+mod serving;
 mod strace;

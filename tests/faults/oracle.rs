@@ -7,52 +7,82 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::figures::Verdict;
 use crate::support::Place;
 
-/// Brings the place to its manifest's end state, and checks all of the above. `canaries` are files below the pods with the text
-/// they have to hold; with none the data is only written, to be there for a later fault.
-pub fn converges(place: &Place, manifest: &str, canaries: &BTreeMap<PathBuf, String>, context: &str) {
+/// Files below the pods with the text they have to hold.
+pub type Canaries = BTreeMap<PathBuf, String>;
+
+/// Brings the place to its manifest's end state and down again, and judges all of the above.
+pub fn judge(place: &Place, manifest: &str, canaries: &Canaries) -> Verdict {
+    let mut verdict = Verdict::default();
     let (code, said) = place.exit(&["apply", manifest, "--yes"]);
-    assert_eq!(code, 0, "{context}: the next apply fails:\n{said}");
+    verdict.expect(code == 0, || format!("the next apply fails:\n{said}"));
     let (code, said) = place.exit(&["plan", manifest, "--detailed-exitcode"]);
-    assert_eq!(code, 0, "{context}: a third apply would still do something:\n{said}");
-    one_mount_a_target(place, context);
-    no_temporary_file(place, context);
-    for (path, text) in canaries {
-        let found =
-            fs::read_to_string(place.join(path)).unwrap_or_else(|e| panic!("{context}: {}: {e}", path.display()));
-        assert_eq!(&found, text, "{context}: {} changed", path.display());
-    }
+    verdict.expect(code == 0, || format!("a third apply would still do something:\n{said}"));
+    one_mount_a_target(place, &mut verdict);
+    no_temporary_file(place, &mut verdict);
+    intact(place, canaries, &mut verdict);
     let loops = place.loops();
     let mut backing: Vec<_> = loops.iter().map(|(_, file)| file.clone()).collect();
+    backing.sort();
     backing.dedup();
-    assert_eq!(backing.len(), loops.len(), "{context}: two loops on one image: {loops:?}");
+    verdict.expect(backing.len() == loops.len(), || format!("two loops on one image: {loops:?}"));
     let (code, said) = place.exit(&["destroy", manifest, "--yes"]);
-    assert_eq!(code, 0, "{context}: destroy fails:\n{said}");
-    assert_eq!(place.mounts(), Vec::<PathBuf>::new(), "{context}: mounts leaked");
-    assert_eq!(place.loops(), vec![], "{context}: loops leaked");
-    clean_filesystems(place, context);
+    verdict.expect(code == 0, || format!("destroy fails:\n{said}"));
+    nothing_left_up(place, &mut verdict);
+    clean_filesystems(place, &mut verdict);
+    verdict
 }
 
-fn one_mount_a_target(place: &Place, context: &str) {
+/// The same for a single fault, where a row of figures says no more than a test does.
+#[track_caller]
+pub fn converges(place: &Place, manifest: &str, canaries: &Canaries, context: &str) {
+    let verdict = judge(place, manifest, canaries);
+    assert!(verdict.wrong.is_empty(), "{context}: {}", verdict.wrong.join("\n"));
+}
+
+/// The canaries' text is what was written.
+pub fn intact(place: &Place, canaries: &Canaries, verdict: &mut Verdict) {
+    for (path, text) in canaries {
+        let found = fs::read(place.join(path)).unwrap_or_default();
+        if found != text.as_bytes() {
+            let same = found.iter().zip(text.as_bytes()).filter(|(found, asked)| found == asked).count();
+            verdict.lost_bytes += text.len() - same;
+            verdict.wrong.push(format!("{} changed", path.display()));
+        }
+    }
+}
+
+/// No mount and no loop of the place is left.
+pub fn nothing_left_up(place: &Place, verdict: &mut Verdict) {
+    let (mounts, loops) = (place.mounts(), place.loops());
+    verdict.leaked_mounts += mounts.len();
+    verdict.leaked_loops += loops.len();
+    verdict.expect(mounts.is_empty(), || format!("mounts leaked: {mounts:?}"));
+    verdict.expect(loops.is_empty(), || format!("loops leaked: {loops:?}"));
+}
+
+fn one_mount_a_target(place: &Place, verdict: &mut Verdict) {
     let mounts = place.mounts();
     let mut once = mounts.clone();
     once.dedup();
-    assert_eq!(once, mounts, "{context}: mounts are stacked");
+    verdict.expect(once == mounts, || format!("mounts are stacked: {mounts:?}"));
 }
 
-fn no_temporary_file(place: &Place, context: &str) {
+/// Neither the pool nor the records hold a file that is only half of one.
+pub fn no_temporary_file(place: &Place, verdict: &mut Verdict) {
     for folder in [place.join("pool"), place.state().join("volumes"), place.state().join("snapshots")] {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
-        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let left: Vec<_> = names.iter().filter(|name| name.starts_with('.')).collect();
-        assert!(left.is_empty(), "{context}: temporary files in {}: {left:?}", folder.display());
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = names.filter(|name| name.starts_with('.') || name.ends_with(".part")).collect();
+        verdict.expect(left.is_empty(), || format!("temporary files in {}: {left:?}", folder.display()));
     }
 }
 
 /// Runs the checker of each image's own file system, which may not find a single fault.
-fn clean_filesystems(place: &Place, context: &str) {
-    for entry in fs::read_dir(place.join("pool")).unwrap() {
+fn clean_filesystems(place: &Place, verdict: &mut Verdict) {
+    for entry in fs::read_dir(place.join("pool")).into_iter().flatten() {
         let image = entry.unwrap().path();
         let name = image.file_name().unwrap().to_str().unwrap().to_owned();
         let check: &[&str] = match name.split(['.', '-']).nth(1).unwrap_or("") {
@@ -62,13 +92,14 @@ fn clean_filesystems(place: &Place, context: &str) {
             _ => continue,
         };
         let output = Command::new(check[0]).args(&check[1..]).arg(&image).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{context}: {name} is not clean:\n{said}");
+        verdict.expect(output.status.success(), || {
+            format!("{name} is not clean:\n{}", String::from_utf8_lossy(&output.stdout))
+        });
     }
 }
 
 /// Writes a canary into every mounted pod path and answers what has to be there from now on.
-pub fn write_canaries(place: &Place, paths: &[&str]) -> BTreeMap<PathBuf, String> {
+pub fn write_canaries(place: &Place, paths: &[&str]) -> Canaries {
     paths
         .iter()
         .map(|path| {

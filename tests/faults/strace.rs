@@ -1,10 +1,11 @@
-//! Finds the system calls at which a command can be killed, and kills it there. strace injects SIGKILL *before* the call is made;
+//! Finds the system calls at which a command can be killed or fail, and lets it. strace injects SIGKILL *before* the call is made;
 //! its `when=` counts a thread's calls of one name, so a point is a name and a number.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Every call with an effect, and the few after which a kill is interesting (a close drops a lock or a loop).
 pub const EFFECTS: &str = "mkdir,mkdirat,ftruncate,fallocate,write,pwrite64,fsync,fdatasync,syncfs,rename,renameat2,unlinkat,\
@@ -18,6 +19,18 @@ pub struct Point {
     pub number: usize,
 }
 
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} number {}", self.call, self.number)
+    }
+}
+
+impl Point {
+    fn killed(&self) -> String {
+        format!("inject={}:signal=SIGKILL:when={}", self.call, self.number)
+    }
+}
+
 /// The command under strace, writing what it does to a log.
 pub fn strace(command: &Command, options: &[&str], log: &Path) -> Command {
     let mut strace = Command::new("strace");
@@ -26,7 +39,7 @@ pub fn strace(command: &Command, options: &[&str], log: &Path) -> Command {
     if let Some(folder) = command.get_current_dir() {
         strace.current_dir(folder);
     }
-    strace.env_clear().stdin(std::process::Stdio::null());
+    strace.env_clear().stdin(Stdio::null());
     for (name, value) in command.get_envs() {
         strace.envs(value.map(|value| (name, value)));
     }
@@ -61,7 +74,64 @@ pub fn points_in(log: &Path) -> Vec<Point> {
 
 /// Runs the command and kills whichever thread's process first comes to the point. Whether it was killed.
 pub fn kill_at(command: &Command, point: &Point) -> bool {
-    let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.number);
-    let status = strace(command, &["-e", &inject], Path::new("/dev/null")).output().unwrap().status;
+    let status = strace(command, &["-e", &point.killed()], Path::new("/dev/null")).output().unwrap().status;
     !status.success()
+}
+
+/// Runs the command, in which each thread's call at the point fails with this error instead of being made.
+pub fn fail_at(command: &Command, point: &Point, errno: &str) -> Output {
+    let inject = format!("inject={}:error={errno}:when={}", point.call, point.number);
+    strace(command, &["-e", &inject], Path::new("/dev/null")).output().unwrap()
+}
+
+/// The same for every call of one name that is made on one path, of the command and the programs it starts.
+pub fn fail_on(command: &Command, calls: &str, errno: &str, path: &Path, log: &Path) -> Output {
+    let inject = format!("inject={calls}:error={errno}");
+    strace(command, &["-P", path.to_str().unwrap(), "-e", &format!("trace={calls}"), "-e", &inject], log)
+        .output()
+        .unwrap()
+}
+
+/// strace on a process that runs already; dropping it lets the process go on alone.
+pub struct Watch(Child);
+
+impl Watch {
+    /// Watches from now on, with numbers counted from here, and kills at the point if there is one.
+    pub fn on(pid: u32, log: &Path, point: Option<&Point>) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-q", "-f", "-o"]).arg(log).args(["-e", &format!("trace={EFFECTS}")]);
+        if let Some(point) = point {
+            command.args(["-e", &point.killed()]);
+        }
+        let child = command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        while !traced(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "strace does not get hold of process {pid}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Self(child)
+    }
+
+    /// Lets go and answers the points that were passed.
+    pub fn points(mut self, log: &Path) -> Vec<Point> {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.0.wait();
+        points_in(log)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Of a process that was killed strace waits for the end, which the process's parent has to see first.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether every thread of a process is traced.
+fn traced(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let free = |text: String| text.lines().any(|line| line == "TracerPid:\t0");
+    tasks.flatten().all(|task| !fs::read_to_string(task.path().join("status")).is_ok_and(free))
 }

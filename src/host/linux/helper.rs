@@ -52,7 +52,9 @@ pub struct Ran {
 impl Ran {
     /// The failure this is, for a caller that wanted another exit status.
     pub fn failure(&self, act: &'static str, object: &Path) -> HostError {
-        let last = self.output.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        let said = || self.output.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        // What a program says of itself may come behind its error: its stdout waits for a full buffer or the end.
+        let last = said().find(|line| line.to_ascii_lowercase().starts_with("error")).or_else(|| said().next());
         let cause = format!("'{}' failed ({}): {}", self.command, self.status, last.unwrap_or("it said nothing"));
         HostError::new(ErrorKind::ToolFailed, act, object, cause).with_output(&self.output)
     }

@@ -61,7 +61,7 @@ pub fn file_id(metadata: &fs::Metadata) -> FileId {
 pub fn loops() -> Result<Vec<LoopDevice>> {
     let mut found = Vec::new();
     for index in attached()? {
-        if let Some(device) = look(index)? {
+        if let Some(device) = look_unless_dead(index)? {
             found.push(device);
         }
     }
@@ -88,6 +88,18 @@ fn attached() -> Result<Vec<u32>> {
         }
     }
     Ok(indices)
+}
+
+/// One device; `None` when nothing is attached to it, or when its backing file is on a file system that has shut down. Such a file cannot be
+/// looked at by its name either, so it is none that anybody asks for; and one dead disk must not keep all others from being used.
+fn look_unless_dead(index: u32) -> Result<Option<LoopDevice>> {
+    match look(index) {
+        Err(error) if error.errno == Some(libc::EIO) => {
+            tracing::warn!("{} is passed over: {error}", node(index).display());
+            Ok(None)
+        }
+        other => other,
+    }
 }
 
 /// One device; `None` when nothing is attached to it.
@@ -162,7 +174,7 @@ fn nobody_has_open(path: &Path, file: FileId) -> bool {
 fn find_backing(file: FileId) -> Result<Vec<LoopDevice>> {
     let mut found = Vec::new();
     for index in attached()? {
-        let Some(device) = look(index)? else { continue };
+        let Some(device) = look_unless_dead(index)? else { continue };
         if device.backing == file {
             found.push(device);
         }

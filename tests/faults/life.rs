@@ -1,0 +1,286 @@
+//! One volume's life as an orchestrator leads it, call by call, against a server that may be killed in any of them. Every call is repeated as an
+//! orchestrator repeats it; at the end nothing may be left.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::PathBuf;
+
+use csictl::csi::proto::{
+    ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, CreateSnapshotRequest,
+    CreateVolumeGroupSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest,
+    DeleteVolumeRequest, VolumeCapability,
+};
+use tonic::Status;
+
+use super::figures::Verdict;
+use super::oracle::nothing_left_up;
+use crate::csi::calls;
+use crate::support::Place;
+use crate::support::serving::Serving;
+
+const MIB: i64 = 1 << 20;
+const TEXT: &str = "the canary of an orchestrator's volume";
+
+/// What an orchestrator asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    pub name: &'static str,
+    pub fs: Option<&'static str>,
+    pub mib: i64,
+}
+
+pub const EXT4: Kind = Kind { name: "ext4", fs: Some("ext4"), mib: 16 };
+pub const XFS: Kind = Kind { name: "xfs", fs: Some("xfs"), mib: 300 };
+pub const BTRFS: Kind = Kind { name: "btrfs", fs: Some("btrfs"), mib: 256 };
+pub const BLOCK: Kind = Kind { name: "block", fs: None, mib: 8 };
+
+/// A server's place, and the ids its answers gave.
+pub struct Life {
+    // The server goes before its place does.
+    pub serving: Option<Serving>,
+    pub place: Place,
+    kind: Kind,
+    volume: RefCell<String>,
+    second: RefCell<String>,
+    snapshot: RefCell<String>,
+    group: RefCell<(String, Vec<String>)>,
+}
+
+/// A call of that life.
+pub type Call = (&'static str, fn(&Life) -> Result<(), Status>);
+
+/// All of them, in order.
+pub const CALLS: [Call; 14] = [
+    ("CreateVolume", Life::create),
+    ("ControllerPublishVolume", Life::attach),
+    ("NodeStageVolume", Life::stage),
+    ("NodePublishVolume", Life::publish),
+    ("ControllerExpandVolume", Life::expand),
+    ("NodeExpandVolume", Life::node_expand),
+    ("CreateSnapshot", Life::snapshot),
+    ("CreateVolumeGroupSnapshot", Life::group),
+    ("NodeUnpublishVolume", Life::unpublish),
+    ("NodeUnstageVolume", Life::unstage),
+    ("ControllerUnpublishVolume", Life::detach),
+    ("DeleteVolumeGroupSnapshot", Life::delete_group),
+    ("DeleteSnapshot", Life::delete_snapshot),
+    ("DeleteVolume", Life::delete),
+];
+const PUBLISHED: usize = 3;
+const UNPUBLISHED: usize = 8;
+
+impl Life {
+    pub fn new(kind: Kind) -> Self {
+        let place = Place::new();
+        let serving = Some(Serving::start(&place, &[]));
+        fs::create_dir_all(place.join("pods")).unwrap();
+        fs::create_dir_all(place.join("plugins/stage")).unwrap();
+        let (volume, second, snapshot, group) = Default::default();
+        Self { serving, place, kind, volume, second, snapshot, group }
+    }
+
+    pub fn server(&self) -> &Serving {
+        self.serving.as_ref().unwrap()
+    }
+
+    /// The next life of the server, if it was killed or is to be.
+    pub fn revive(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.kill();
+        }
+        self.serving = Some(Serving::start(&self.place, &[]));
+    }
+
+    /// Leads the life from one call up to another.
+    #[track_caller]
+    pub fn lead(&self, from: usize, to: usize) {
+        for (name, call) in &CALLS[from..to] {
+            call(self).unwrap_or_else(|status| panic!("{name}: {:?}: {}", status.code(), status.message()));
+        }
+    }
+
+    /// The call that was broken off is repeated, and so is the rest of the life; then nothing is left.
+    pub fn ends_well(&self, broken: usize) -> Verdict {
+        let mut verdict = Verdict::default();
+        for (index, (name, call)) in CALLS.iter().enumerate().skip(broken) {
+            if (PUBLISHED + 1..=UNPUBLISHED).contains(&index) && !(index == UNPUBLISHED && broken == index) {
+                self.check(&mut verdict);
+            }
+            if let Err(status) = call(self) {
+                verdict.wrong.push(format!("{name} again: {:?}: {}", status.code(), status.message()));
+            }
+        }
+        nothing_left_up(&self.place, &mut verdict);
+        let state = self.place.state();
+        for folder in ["pool", "volumes", "snapshots", "groups"] {
+            let names: Vec<_> = fs::read_dir(state.join(folder))
+                .map(|entries| entries.map(|entry| entry.unwrap().file_name()).collect())
+                .unwrap_or_default();
+            verdict.expect(names.is_empty(), || format!("left in {folder}: {names:?}"));
+        }
+        verdict.expect(!self.target().exists(), || "the target is left".to_owned());
+        verdict
+    }
+
+    fn capability(&self) -> VolumeCapability {
+        self.kind.fs.map_or_else(calls::block, |fs| calls::mounted(fs, &[]))
+    }
+
+    fn target(&self) -> PathBuf {
+        self.place.join("pods/target")
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.place.join("plugins/stage")
+    }
+
+    fn made(&self, name: &str, capability: VolumeCapability, mib: i64) -> Result<String, Status> {
+        let request = CreateVolumeRequest {
+            name: name.into(),
+            capacity_range: Some(calls::range(mib * MIB, 0)),
+            volume_capabilities: vec![capability],
+            parameters: [("allocate".to_owned(), "sparse".to_owned())].into(),
+            ..Default::default()
+        };
+        let answer = self.server().call(self.server().controller().create_volume(request))?;
+        Ok(answer.volume.unwrap().volume_id)
+    }
+
+    fn create(&self) -> Result<(), Status> {
+        *self.volume.borrow_mut() = self.made("pvc-1", self.capability(), self.kind.mib)?;
+        Ok(())
+    }
+
+    fn attach(&self) -> Result<(), Status> {
+        let request = ControllerPublishVolumeRequest {
+            volume_id: self.volume.borrow().clone(),
+            node_id: "node-1".into(),
+            volume_capability: Some(self.capability()),
+            ..Default::default()
+        };
+        self.server().call(self.server().controller().controller_publish_volume(request)).map(drop)
+    }
+
+    fn stage(&self) -> Result<(), Status> {
+        let request = calls::stage(&self.volume.borrow(), &self.staging(), &self.capability());
+        self.server().call(self.server().node().node_stage_volume(request)).map(drop)
+    }
+
+    fn publish(&self) -> Result<(), Status> {
+        let request = calls::publish(&self.volume.borrow(), &self.staging(), &self.target(), &self.capability(), false);
+        self.server().call(self.server().node().node_publish_volume(request))?;
+        self.write();
+        Ok(())
+    }
+
+    fn expand(&self) -> Result<(), Status> {
+        // ext4 grows while it is mounted only with a privilege that a test machine may lack.
+        if self.kind.fs == Some("ext4") {
+            return Ok(());
+        }
+        let request = calls::expand(&self.volume.borrow(), calls::range((self.kind.mib + 20) * MIB, 0));
+        self.server().call(self.server().controller().controller_expand_volume(request)).map(drop)
+    }
+
+    fn node_expand(&self) -> Result<(), Status> {
+        if self.kind.fs == Some("ext4") {
+            return Ok(());
+        }
+        let range = calls::range((self.kind.mib + 20) * MIB, 0);
+        let request = calls::node_expand(&self.volume.borrow(), &self.target(), Some(range));
+        self.server().call(self.server().node().node_expand_volume(request)).map(drop)
+    }
+
+    fn snapshot(&self) -> Result<(), Status> {
+        let request = CreateSnapshotRequest {
+            source_volume_id: self.volume.borrow().clone(),
+            name: "snap-1".into(),
+            ..Default::default()
+        };
+        let answer = self.server().call(self.server().controller().create_snapshot(request))?;
+        *self.snapshot.borrow_mut() = answer.snapshot.unwrap().snapshot_id;
+        Ok(())
+    }
+
+    fn group(&self) -> Result<(), Status> {
+        // Writes to a raw device in use cannot be held for a moment with the others'.
+        if self.kind.fs.is_none() {
+            return Ok(());
+        }
+        let second = self.made("pvc-2", calls::block(), 4)?;
+        let request = CreateVolumeGroupSnapshotRequest {
+            name: "group-1".into(),
+            source_volume_ids: vec![self.volume.borrow().clone(), second.clone()],
+            ..Default::default()
+        };
+        *self.second.borrow_mut() = second;
+        let answer = self.server().call(self.server().group().create_volume_group_snapshot(request))?;
+        let group = answer.group_snapshot.unwrap();
+        let members = group.snapshots.iter().map(|snapshot| snapshot.snapshot_id.clone()).collect();
+        *self.group.borrow_mut() = (group.group_snapshot_id, members);
+        Ok(())
+    }
+
+    fn unpublish(&self) -> Result<(), Status> {
+        let request = calls::unpublish(&self.volume.borrow(), &self.target());
+        self.server().call(self.server().node().node_unpublish_volume(request)).map(drop)
+    }
+
+    fn unstage(&self) -> Result<(), Status> {
+        let request = calls::unstage(&self.volume.borrow(), &self.staging());
+        self.server().call(self.server().node().node_unstage_volume(request)).map(drop)
+    }
+
+    fn detach(&self) -> Result<(), Status> {
+        let request = ControllerUnpublishVolumeRequest {
+            volume_id: self.volume.borrow().clone(),
+            node_id: "node-1".into(),
+            ..Default::default()
+        };
+        self.server().call(self.server().controller().controller_unpublish_volume(request)).map(drop)
+    }
+
+    fn delete_group(&self) -> Result<(), Status> {
+        let (group_snapshot_id, snapshot_ids) = self.group.borrow().clone();
+        if group_snapshot_id.is_empty() {
+            return Ok(());
+        }
+        let request = DeleteVolumeGroupSnapshotRequest { group_snapshot_id, snapshot_ids, ..Default::default() };
+        self.server().call(self.server().group().delete_volume_group_snapshot(request)).map(drop)
+    }
+
+    fn delete_snapshot(&self) -> Result<(), Status> {
+        let request = DeleteSnapshotRequest { snapshot_id: self.snapshot.borrow().clone(), ..Default::default() };
+        self.server().call(self.server().controller().delete_snapshot(request)).map(drop)
+    }
+
+    fn delete(&self) -> Result<(), Status> {
+        for id in [self.second.borrow().clone(), self.volume.borrow().clone()].into_iter().filter(|id| !id.is_empty()) {
+            let request = DeleteVolumeRequest { volume_id: id, ..Default::default() };
+            self.server().call(self.server().controller().delete_volume(request))?;
+        }
+        Ok(())
+    }
+
+    fn canary(&self) -> PathBuf {
+        if self.kind.fs.is_some() { self.target().join("canary") } else { self.target() }
+    }
+
+    fn write(&self) {
+        use std::io::Write;
+        // A raw device's is written where it is.
+        let mut file = fs::OpenOptions::new().create(self.kind.fs.is_some()).write(true).open(self.canary()).unwrap();
+        file.write_all(TEXT.as_bytes()).unwrap();
+        file.sync_all().unwrap();
+    }
+
+    fn check(&self, verdict: &mut Verdict) {
+        use std::io::Read;
+        let mut found = vec![0; TEXT.len()];
+        let read = fs::File::open(self.canary()).and_then(|mut file| file.read_exact(&mut found));
+        if read.is_err() || found != TEXT.as_bytes() {
+            verdict.lost_bytes += TEXT.len();
+            verdict.wrong.push(format!("the canary is gone: {read:?}"));
+        }
+    }
+}
