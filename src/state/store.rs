@@ -224,7 +224,19 @@ impl<'a> Store<'a> {
     /// # Errors
     /// The machine's.
     pub fn put_run(&self, record: &RunRecord) -> Result<(), HostError> {
-        self.host.write_small(&self.layout.run_record(&record.id), &encode(record), false)
+        let path = self.layout.run_record(&record.id);
+        match self.host.write_small(&path, &encode(record), false) {
+            // What is no file is no record.
+            Err(error)
+                if self.host.stat(&path).ok().flatten().is_some_and(|facts| facts.kind == FileKind::Directory) =>
+            {
+                let aside = self.layout.run.join("set-aside");
+                self.prepare_directory(&aside).map_err(|_| error)?;
+                self.host.set_aside(&path, &aside)?;
+                self.host.write_small(&path, &encode(record), false)
+            }
+            other => other,
+        }
     }
 
     /// Removes a volume's boot-scoped record.

@@ -18,3 +18,4 @@ mod scenario;
 #[cfg(feature = "serve")]
 mod serving;
 mod strace;
+mod table;

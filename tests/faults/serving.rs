@@ -77,6 +77,12 @@ fn a_server_told_to_end_in_mid_mkfs_finishes_the_call_and_keeps_its_mounts() {
     });
     let id = answer.expect("the running call is answered").into_inner().volume.unwrap().volume_id;
     let socket = serving.socket().clone();
+    let begun = Instant::now();
+    // A second signal would end it at once.
+    while !std::fs::read_to_string(format!("/proc/{}/stat", serving.pid())).unwrap().contains(") Z") {
+        assert!(begun.elapsed() < Duration::from_secs(40), "it does not end: {}", serving.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(serving.end(), Some(0));
     assert!(!socket.exists(), "the socket is left");
     assert_eq!(life.place.mounts(), mounts);
@@ -310,7 +316,7 @@ fn many_volumes_go_up_and_down_and_many_records_are_listed() {
     let mut text = "version = 1\nproject = \"p\"\n[pools.main]\npath = \"pool\"\n[pods.a]\nroot = \"a\"\n".to_owned();
     for n in 0..volumes {
         text += &format!(
-            "[volumes.v{n}]\ncapacity = \"4MiB\"\nimage = {{ allocate = \"sparse\" }}\n\
+            "[volumes.v{n}]\ncapacity = \"16MiB\"\nimage = {{ allocate = \"sparse\" }}\n\
              [[pods.a.mounts]]\nvolume = \"v{n}\"\npath = \"/v{n}\"\n"
         );
     }

@@ -71,16 +71,39 @@ pub fn observe(host: &dyn Observe, layout: &Layout, scope: Scope<'_>) -> Result<
     Ok(Observed { host: look.facts, volumes, snapshots, pools, targets })
 }
 
+/// How often the two tables are read anew because they do not fit.
+const TABLES_AGAIN: usize = 3;
+/// The kernel's number for loop devices.
+const LOOP_MAJOR: u32 = 7;
+
+/// Mounts and loops of one moment: where a mount's loop device is not in the list, it was attached behind the list's reading, and would pass
+/// for somebody else's.
+fn tables(host: &dyn Observe) -> Result<(MountTable, Result<Vec<LoopDevice>, HostError>), HostError> {
+    // The two long lists are read side by side.
+    let (mounts, mut loops) = thread::scope(|scope| {
+        let loops = scope.spawn(|| host.loops());
+        let mounts = host.mount_table();
+        (mounts, loops.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let mut mounts = mounts?;
+    for _ in 0..TABLES_AGAIN {
+        let Ok(listed) = &loops else { break };
+        let known: BTreeSet<u32> = listed.iter().map(|device| device.block.minor).collect();
+        let of_loops = mounts.iter().filter(|mount| mount.device.major == LOOP_MAJOR);
+        if of_loops.into_iter().all(|mount| known.contains(&mount.device.minor)) {
+            break;
+        }
+        // In this order: the loop of a mount that stays is in a list that is read later.
+        mounts = host.mount_table()?;
+        loops = host.loops();
+    }
+    Ok((mounts, loops))
+}
+
 impl<'a> Look<'a> {
     fn new(host: &'a dyn Observe, layout: &'a Layout, desired: Option<&'a Desired>) -> Result<Self, HostError> {
         let facts = host.facts()?;
-        // The two long lists are read side by side.
-        let (mounts, loops) = thread::scope(|scope| {
-            let loops = scope.spawn(|| host.loops());
-            let mounts = host.mount_table();
-            (mounts, loops.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        let mounts = mounts?;
+        let (mounts, loops) = tables(host)?;
         let (loops, loops_unknown) = match loops {
             Ok(loops) => (loops, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
