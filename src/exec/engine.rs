@@ -1,15 +1,19 @@
 //! Single actions on the same lanes as plans, for a caller that must not block: a gRPC handler hands its work over and awaits the
 //! reply; when the call is abandoned the work is not.
+//!
+//! Its threads sleep until there is work for them. A work-stealing pool's threads look around for a while before they sleep, which a server,
+//! whose work comes one call at a time, pays for with a good part of a core.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::lanes::{Lane, Lanes, Limits};
-use super::pool::{self, ThreadPool, ThreadPoolBuildError};
+use super::pool;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -37,6 +41,7 @@ impl From<&(dyn Any + Send)> for Panicked {
 struct Queues {
     lanes: Lanes,
     waiting: [VecDeque<Job>; 3],
+    closed: bool,
 }
 
 impl Queues {
@@ -54,28 +59,38 @@ impl Queues {
 }
 
 struct Shared {
-    pool: ThreadPool,
     queues: Mutex<Queues>,
+    /// Something may begin, or the threads are to end.
+    work: Condvar,
     idle: Condvar,
 }
 
-/// A pool and its lanes; clones share them. In each lane work begins in the order in which it was handed over.
+/// Its last clone: the threads end with it, after the work that waits.
+struct Threads(Arc<Shared>);
+
+/// Threads and their lanes; clones share them. In each lane work begins in the order in which it was handed over.
 #[derive(Clone)]
-pub struct Engine(Arc<Shared>);
+pub struct Engine(Arc<Threads>);
 
 impl Engine {
     /// Room for this many pieces of work at once.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(parallelism: NonZeroUsize) -> Result<Self, ThreadPoolBuildError> {
+    pub fn new(parallelism: NonZeroUsize) -> io::Result<Self> {
         Self::with_limits(Limits::here(parallelism.get()))
     }
 
-    fn with_limits(limits: Limits) -> Result<Self, ThreadPoolBuildError> {
-        let queues = Queues { lanes: Lanes::new(limits), waiting: Default::default() };
-        let pool = pool::build(limits.total)?;
-        Ok(Self(Arc::new(Shared { pool, queues: Mutex::new(queues), idle: Condvar::new() })))
+    fn with_limits(limits: Limits) -> io::Result<Self> {
+        let queues = Queues { lanes: Lanes::new(limits), waiting: Default::default(), closed: false };
+        let shared = Arc::new(Shared { queues: Mutex::new(queues), work: Condvar::new(), idle: Condvar::new() });
+        // Ends the threads that were started when a further one cannot be.
+        let threads = Threads(shared.clone());
+        for index in 0..limits.total {
+            let shared = shared.clone();
+            pool::start_thread(index, move || shared.work())?;
+        }
+        Ok(Self(Arc::new(threads)))
     }
 
     /// Runs `work` when its lane has room, then `reply` with what it answered, on the same thread. Returns at once.
@@ -87,38 +102,15 @@ impl Engine {
     ) {
         let job = move || reply(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic.as_ref().into()));
         self.lock().waiting[lane.index()].push_back(Box::new(job));
-        self.start();
+        self.shared().work.notify_one();
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives everything that may begin to the pool.
-    fn start(&self) {
-        loop {
-            // A statement of its own: the mutex is free again before the pool is touched.
-            let admitted = self.lock().admit();
-            let Some((lane, job)) = admitted else { return };
-            let engine = self.clone();
-            self.0.pool.spawn(move || {
-                // A reply that panics is the caller's defect; the place in the lane is given back all the same.
-                let _ = catch_unwind(AssertUnwindSafe(job));
-                engine.ended(lane);
-            });
-        }
-    }
-
-    fn ended(&self, lane: Lane) {
-        let idle = {
-            let mut queues = self.lock();
-            queues.lanes.leave(lane);
-            queues.is_idle()
-        };
-        if idle {
-            self.0.idle.notify_all();
-        }
-        self.start();
+        self.shared().lock()
     }
 
     /// Waits until nothing runs or waits, at most `limit`; whether it came to that. For a server that ends.
@@ -130,7 +122,7 @@ impl Engine {
             if left.is_zero() {
                 return false;
             }
-            queues = self.0.idle.wait_timeout(queues, left).unwrap_or_else(PoisonError::into_inner).0;
+            queues = self.shared().idle.wait_timeout(queues, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -139,6 +131,44 @@ impl Engine {
     pub fn load(&self, lane: Lane) -> (usize, usize) {
         let queues = self.lock();
         (queues.lanes.running(lane), queues.waiting[lane.index()].len())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One thread's life: whatever may begin, one after the other, until the engine is gone and nothing waits.
+    fn work(&self) {
+        let mut queues = self.lock();
+        loop {
+            if let Some((lane, job)) = queues.admit() {
+                drop(queues);
+                // A reply that panics is the caller's defect; the place in the lane is given back all the same.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+                queues = self.lock();
+                queues.lanes.leave(lane);
+                if queues.is_idle() {
+                    self.idle.notify_all();
+                }
+                if queues.closed {
+                    // Each thread has to see that nothing is left.
+                    self.work.notify_all();
+                }
+            } else if queues.closed && queues.waiting.iter().all(VecDeque::is_empty) {
+                return;
+            } else {
+                queues = self.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.work.notify_all();
     }
 }
 

@@ -31,11 +31,13 @@ pub fn build(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     Ok(ThreadPool { threads })
 }
 
-impl ThreadPool {
-    pub fn spawn(&self, work: impl FnOnce() + Send + 'static) {
-        shuttle::thread::spawn(work);
-    }
+#[expect(clippy::unnecessary_wraps, reason = "as the real one")]
+pub fn start_thread(_: usize, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    shuttle::thread::spawn(work);
+    Ok(())
+}
 
+impl ThreadPool {
     pub fn in_place_scope<'scope, R>(&self, op: impl FnOnce(&Scope<'scope>) -> R) -> R {
         let state = State { waiting: VecDeque::new(), running: 0, closed: false };
         let scope = Scope { state: Mutex::new(state), changed: Condvar::new() };
