@@ -235,8 +235,8 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Opti
     let begun = course.record.filter(|record| record.format == FormatMark::Begun).and_then(|record| record.fs_uuid);
     match course.seen.probe.as_ref()? {
         Probe::Known(signature) if begun.is_none() && signature.kind == fs.fs_type.as_str() => None,
-        // A mkfs of ours that was killed is made again.
-        Probe::Known(signature) if begun.is_some() && signature.uuid == begun.map(|uuid| uuid.to_string()) => None,
+        // What a killed mkfs of ours left is made again.
+        left if begun.is_some_and(|uuid| left.is_half_made(fs.fs_type, uuid)) => None,
         Probe::Blank if fs.format == FormatPolicy::IfBlank => None,
         Probe::Blank => {
             let message = format!("it is blank and fs.format = \"never\": there is no {} to mount", fs.fs_type);

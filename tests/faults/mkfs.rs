@@ -94,6 +94,7 @@ fn at_each_call(row: &str, inject: &str, usual: usize, devices: bool, only: &str
 fn mkfs_killed_alone_at_any_call_is_made_again() {
     let inject = "exec strace -f -o /dev/null -e trace=CALL -e inject=CALL:signal=SIGKILL:when=NUMBER \"$REAL\" \"$@\"";
     at_each_call("mkfs of an image killed alone", inject, 4, false, "");
+    at_each_call("mkfs of a device killed alone", inject, 4, true, "");
 }
 
 #[test]
