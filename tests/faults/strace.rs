@@ -103,13 +103,19 @@ impl Watch {
         if let Some(point) = point {
             command.args(["-e", &point.killed()]);
         }
-        let child = command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let begun = Instant::now();
-        while !traced(pid) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "strace does not get hold of process {pid}");
-            std::thread::sleep(Duration::from_millis(2));
+        command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::null());
+        // A thread that is born while strace goes through the list is missed for good: then it begins anew.
+        for _ in 0..20 {
+            let watch = Self(command.spawn().unwrap());
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(2) {
+                if traced(pid) {
+                    return watch;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
-        Self(child)
+        panic!("strace does not get hold of process {pid}");
     }
 
     /// Lets go and answers the points that were passed.
