@@ -11,7 +11,7 @@ fn sweep(kind: Kind, only: impl Fn(&str) -> bool, usual: usize) {
     let mut life = Life::new(kind);
     let log = life.place.join("strace.log");
     for (index, (name, call)) in CALLS.iter().enumerate() {
-        let watch = Watch::on(life.server().pid(), &log, None);
+        let watch = Watch::on(life.server().pid(), &log, None).expect("strace gets hold of the server");
         call(&life).unwrap_or_else(|status| panic!("{name}: {:?}: {}", status.code(), status.message()));
         let points = watch.points(&log);
         if only(name) && !(kind.fs == Some("ext4") && name.contains("Expand")) {
@@ -25,9 +25,13 @@ fn sweep(kind: Kind, only: impl Fn(&str) -> bool, usual: usize) {
         let name = CALLS[index].0;
         let mut figures = Figures::of(format!("SIGKILL of serve in {name}, {}", kind.name));
         for point in sample(points, usual) {
-            let mut life = Life::new(kind);
-            life.lead(0, index);
-            let watch = Watch::on(life.server().pid(), "/dev/null".as_ref(), Some(&point));
+            let watched = (0..5).find_map(|_| {
+                let life = Life::new(kind);
+                life.lead(0, index);
+                let watch = Watch::on(life.server().pid(), "/dev/null".as_ref(), Some(&point))?;
+                Some((watch, life))
+            });
+            let (watch, mut life) = watched.expect("strace gets hold of one server of five");
             // Whether it was answered in time is not the question.
             let _ = CALLS[index].1(&life);
             drop(watch);

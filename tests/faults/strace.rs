@@ -96,8 +96,8 @@ pub fn fail_on(command: &Command, calls: &str, errno: &str, path: &Path, log: &P
 pub struct Watch(Child);
 
 impl Watch {
-    /// Watches from now on, with numbers counted from here, and kills at the point if there is one.
-    pub fn on(pid: u32, log: &Path, point: Option<&Point>) -> Self {
+    /// Watches from now on (`None` if strace does not get hold of every thread), with numbers counted from here, and kills at the point if there is one.
+    pub fn on(pid: u32, log: &Path, point: Option<&Point>) -> Option<Self> {
         let mut command = Command::new("strace");
         command.args(["-q", "-f", "-o"]).arg(log).args(["-e", &format!("trace={EFFECTS}")]);
         if let Some(point) = point {
@@ -105,17 +105,18 @@ impl Watch {
         }
         command.args(["-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::null());
         // A thread that is born while strace goes through the list is missed for good: then it begins anew.
-        for _ in 0..20 {
+        for _ in 0..3 {
             let watch = Self(command.spawn().unwrap());
             let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(2) {
-                if traced(pid) {
-                    return watch;
+            while begun.elapsed() < Duration::from_secs(1) {
+                // The server has work of its own, in which it may come to the point before anybody calls.
+                if traced(pid) || ended(pid) {
+                    return Some(watch);
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
-        panic!("strace does not get hold of process {pid}");
+        None
     }
 
     /// Lets go and answers the points that were passed.
@@ -133,6 +134,11 @@ impl Drop for Watch {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Whether a process has come to its end, seen by its parent or not.
+fn ended(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z"))
 }
 
 /// Whether every thread of a process is traced.
