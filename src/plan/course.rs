@@ -9,6 +9,8 @@ use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
 use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Backing, Capacity, PublishKind, PublishSpec, VolumeId, VolumeSpec};
 
+use super::orchestrated::Orchestrated;
+
 /// A volume nobody has seen anything of.
 pub(super) static NEVER_SEEN: ObservedVolume = ObservedVolume {
     record: Recorded::Absent,
@@ -97,6 +99,10 @@ pub(super) struct Course<'a> {
     pub drifted: bool,
     /// What is mounted stays so though no pod is known to want it: only one property is asked to change.
     pub stays: bool,
+    /// What an orchestrator has of it.
+    pub orchestrated: Option<Orchestrated<'a>>,
+    /// What an orchestrator has of it stays, though no pod of the manifest wants it.
+    pub left_alone: bool,
 }
 
 impl<'a> Course<'a> {
@@ -119,6 +125,8 @@ impl<'a> Course<'a> {
             again: BTreeMap::new(),
             drifted: false,
             stays: false,
+            orchestrated: Orchestrated::of(seen),
+            left_alone: false,
         }
     }
 
@@ -129,7 +137,8 @@ impl<'a> Course<'a> {
 
     /// Whether everything that holds it goes away first.
     pub fn comes_down(&self) -> bool {
-        !self.up() && !self.stays || self.cycle.is_some() || matches!(self.make, Make::Replace | Make::Exchange)
+        let idle = !self.up() && !self.stays && !self.left_alone;
+        idle || self.cycle.is_some() || matches!(self.make, Make::Replace | Make::Exchange)
     }
 
     /// Whether it is mounted or attached now.
@@ -154,7 +163,9 @@ impl<'a> Course<'a> {
     /// Every target to be taken away, in order.
     pub fn leaving(&self) -> Vec<Leaving<'a>> {
         let all = self.comes_down();
-        let goes = |target: &Path| all || self.again.contains_key(target) || !self.stays && !self.wants(target);
+        let wanted =
+            |target: &Path| self.stays || self.wants(target) || self.left_alone && self.is_orchestrators(target);
+        let goes = |target: &Path| all || self.again.contains_key(target) || !wanted(target);
         let mounted = self.seen.published.iter().filter(|publish| goes(&publish.target));
         let mut leaving: Vec<Leaving<'a>> = mounted
             .map(|publish| Leaving {
@@ -166,8 +177,7 @@ impl<'a> Course<'a> {
             .collect();
         // A recorded target whose mount was lost: a wanted one is simply published again, another is tidied away.
         let recorded = self.seen.run.iter().flat_map(|run| &run.publishes);
-        let stale =
-            recorded.filter(|(target, _)| !self.stays && self.mounted_at(target).is_none() && !self.wants(target));
+        let stale = recorded.filter(|(target, _)| self.mounted_at(target).is_none() && !wanted(target));
         leaving.extend(stale.map(|(target, asked)| Leaving {
             target,
             kind: asked.kind,
@@ -190,6 +200,14 @@ impl<'a> Course<'a> {
     /// A publish as it was last asked for.
     pub fn asked(&self, target: &Path) -> Option<&'a PublishSpec> {
         self.seen.run.as_ref().and_then(|run| run.publishes.get(target))
+    }
+
+    /// Whether an orchestrator published it at a target. What no record tells of is taken to be its.
+    pub fn is_orchestrators(&self, target: &Path) -> bool {
+        match self.asked(target) {
+            Some(asked) => asked.capability.is_some(),
+            None => self.orchestrated.is_some(),
+        }
     }
 
     /// Whether every device publish is read-only, so that the loop itself has to be.

@@ -81,6 +81,7 @@ fn wanted_volume<'a>(
     unmounted: &HashSet<&Path>,
 ) -> Option<Course<'a>> {
     let mut course = Course::new(id, Cow::Borrowed(spec), seen);
+    course.left_alone = course.orchestrated.is_some();
     let object = ObjectRef::Volume(id.clone());
     let read_only = spec.access_mode.read_only();
     let publishes = publishes.into_iter();
@@ -305,6 +306,7 @@ fn left_the_manifest<'a>(draft: &mut Draft<'a>) -> Vec<Course<'a>> {
                 continue;
             }
         }
+        course.left_alone = course.end == End::Stay && course.orchestrated.is_some();
         if let Some(refused) = guards::namespace(&course) {
             draft.refused.push(refused);
             continue;

@@ -54,7 +54,7 @@ fn kind(course: &Course<'_>) -> (ChangeKind, String) {
     }
     let coming = course.coming().next().is_some();
     let leaving = !course.leaving().is_empty();
-    let stops = !course.up() && (course.is_up() || leaving);
+    let stops = !course.up() && course.comes_down() && (course.is_up() || leaving);
     let title = if course.grow.is_some() {
         if course.cycle.is_some() { "expand offline" } else { "expand online" }
     } else if matches!(course.make, Make::Again(_)) {

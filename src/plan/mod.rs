@@ -24,6 +24,7 @@ mod graph;
 mod guards;
 mod imperative;
 mod nesting;
+mod orchestrated;
 mod pools;
 mod targets;
 

@@ -5,6 +5,7 @@ mod client;
 mod controller;
 mod group;
 mod identity;
+mod manifest;
 mod metadata;
 mod node;
 mod restore;

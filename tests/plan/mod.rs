@@ -4,5 +4,6 @@ mod changes;
 mod files;
 mod guards;
 mod lifecycle;
+mod orchestrated;
 mod order;
 pub mod world;
