@@ -72,6 +72,13 @@ impl Server {
         NodeClient::new(self.channel.clone())
     }
 
+    /// How many milliseconds each call of this RPC took by the server's own log.
+    pub fn logged(&self, rpc: &str) -> Vec<f64> {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap();
+        let calls = log.lines().filter(|line| line.contains(&format!("rpc=\"{rpc}\"")));
+        calls.map(|line| line.rsplit_once("millis=").unwrap().1.trim().parse().unwrap()).collect()
+    }
+
     /// How many volumes there are.
     pub fn list(&self) -> usize {
         let request = ListVolumesRequest::default();
