@@ -220,7 +220,10 @@ fn copies_of_a_template_are_clean_file_systems_of_their_own() {
             assert!(!uuids.contains(&seeds), "a hash seed of its own");
             uuids.push(seeds);
         }
-        assert_eq!(made[0], Formatted::Mkfs, "{bytes} {options:?}");
+        // Templates live as long as the process: another test may have made that of a common sort before.
+        if !options.is_empty() {
+            assert_eq!(made[0], Formatted::Mkfs, "{bytes} {options:?}");
+        }
         assert!(made[1..].iter().all(|how| *how == Formatted::Template), "{bytes} {options:?}: {made:?}");
         // It survives its use.
         let (code, text) = run(

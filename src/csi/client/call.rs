@@ -1,5 +1,6 @@
 //! One call over a CSI socket, waited for at most as long as its deadline.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -162,6 +163,12 @@ async fn within<T>(call: impl Future<Output = Result<T, Status>>, timeout: Optio
     call.await.map_err(|status| match timeout {
         Some(limit) if status.code() == Code::Cancelled && begun.elapsed() >= limit => {
             Status::deadline_exceeded(format!("no answer within {limit:?}; the server may still be working on it"))
+        }
+        // No server said this: the connection ended before its answer.
+        _ if matches!(status.code(), Code::Cancelled | Code::Unknown) && status.source().is_some() => {
+            Status::unavailable(
+                "the connection was closed without an answer; a server serves root, its own user and those of --allow-uid",
+            )
         }
         _ => status,
     })
