@@ -11,9 +11,9 @@ use crate::csi::config::{Config, Listen};
 use crate::csi::plugin::Plugin;
 use crate::csi::rules;
 use crate::csi::server::run::{Ended, ServeError, serve};
-use crate::driver::local::LocalDriver;
+use crate::driver::local::{Kept, LocalDriver};
 use crate::exec::Engine;
-use crate::host::linux::socket::SocketError;
+use crate::host::linux::socket::{SocketError, path_of};
 use crate::model::StorageConfig;
 
 /// Runs it.
@@ -46,7 +46,12 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         return Err(Failure::usage(format!("--metrics-addr {address} can be reached from elsewhere"), help));
     }
     // Another csictl's work on a volume is the orchestrator's to wait for: it gets ABORTED at once.
-    let driver = LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO);
+    let kept = Kept {
+        pools: config.storage.pools.values().map(|pool| pool.path.clone()).collect(),
+        socket: path_of(&args.endpoint).ok(),
+    };
+    let driver =
+        LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO).with_kept(kept);
     let engine = Engine::new(context.parallelism).map_err(|error| {
         Failure::new(Exit::Failed, Problem::new("serve::start", format!("workers can't be started: {error}")))
     })?;

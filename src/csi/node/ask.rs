@@ -52,6 +52,26 @@ pub(super) fn maps(maps: &[(&str, &HashMap<String, String>)]) -> Result<(), Stat
     maps.iter().try_for_each(|(field, map)| request::map(field, map))
 }
 
+/// Refuses a path in, over or above a pool of any volume. The pools of the configuration and of the volume itself are the driver's to mind.
+/// Blocks: for work on a lane.
+pub(super) fn outside_pools(plugin: &Plugin, field: &str, path: &Path) -> Result<(), Status> {
+    let records = plugin.volumes()?;
+    let mut pools: Vec<&Path> = Vec::new();
+    for record in records.values().filter_map(|record| record.present()) {
+        let pool = record.spec.backing.as_image().map(|image| image.pool_path.as_path());
+        if let Some(pool) = pool.filter(|pool| !pools.iter().any(|known| known.as_os_str() == pool.as_os_str())) {
+            pools.push(pool);
+        }
+    }
+    match plugin.driver().kept_at(path, pools) {
+        Some(why) => Err(Status::invalid_argument(format!(
+            "{field} '{}' is not for volumes to be mounted at: {why}",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// A path that an orchestrator's volume is shown at: not `/`, and not of csictl's own directories.
 pub(super) fn place<'a>(plugin: &Plugin, field: &str, text: &'a str) -> Result<&'a Path, Status> {
     let path = request::path(field, text)?;

@@ -52,7 +52,10 @@ pub(super) async fn node_publish_volume(
     if ephemeral::is_asked(&request.volume_context)? {
         let asked = publish.capability.as_ref().ok_or_else(|| Status::internal("a publish without capability"))?;
         let wanted = ephemeral::Wanted::read(plugin, &id, asked, &request.volume_context)?;
-        let work = move |plugin: &Plugin| ephemeral::publish(plugin, wanted, publish);
+        let work = move |plugin: &Plugin| {
+            ask::outside_pools(plugin, "target_path", &publish.target)?;
+            ephemeral::publish(plugin, wanted, publish)
+        };
         plugin.run(&[id.as_str()], Lane::Mkfs, work).await?;
         return Ok(NodePublishVolumeResponse {});
     }
@@ -65,6 +68,7 @@ pub(super) async fn node_publish_volume(
         if plugin.driver().record(&publish.volume) == Recorded::Absent {
             return Err(ask::unknown(publish.volume.as_str()));
         }
+        ask::outside_pools(plugin, "target_path", &publish.target)?;
         publish.staging_path = Some(staging_path.ok_or_else(|| {
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);
@@ -113,6 +117,9 @@ fn unpublish(plugin: &Plugin, id: VolumeId, target: PathBuf) -> Result<(), Statu
     let kind = if directory { PublishKind::Mount } else { PublishKind::Device };
     let request =
         UnpublishRequest { id, pod: None, target, trusted_root: PathBuf::from("/"), kind, remove_target: true };
-    driver.unpublish(&request).map_err(ask::failed)?;
+    let outcome = driver.unpublish(&request).map_err(ask::failed)?;
+    for note in outcome.notes {
+        tracing::info!(volume_id = %request.id, "{note}");
+    }
     ephemeral::end_if_unpublished(plugin, record.present())
 }

@@ -10,6 +10,7 @@ use crate::csi::proto::{
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
 use crate::model::action::{StageRequest, UnstageRequest};
+use crate::model::record::Recorded;
 
 pub(super) async fn node_stage_volume(
     plugin: &Plugin,
@@ -25,7 +26,14 @@ pub(super) async fn node_stage_volume(
     ])?;
     let id = id.ok_or_else(|| ask::unknown(&request.volume_id))?;
     let stage = StageRequest { id: id.clone(), staging_path, mount_options: Vec::new(), capability: Some(capability) };
-    plugin.run(&[id.as_str()], Lane::Kernel, move |plugin| plugin.driver().stage(&stage).map_err(ask::failed)).await?;
+    let work = move |plugin: &Plugin| {
+        // Whether it is there is told before what is wrong with the call.
+        if plugin.driver().record(&stage.id) != Recorded::Absent {
+            ask::outside_pools(plugin, "staging_target_path", &stage.staging_path)?;
+        }
+        plugin.driver().stage(&stage).map_err(ask::failed)
+    };
+    plugin.run(&[id.as_str()], Lane::Kernel, work).await?;
     Ok(NodeStageVolumeResponse {})
 }
 

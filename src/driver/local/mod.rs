@@ -17,6 +17,7 @@ pub mod health;
 mod modify;
 pub mod observe;
 mod own;
+mod places;
 mod publish;
 mod rebuild;
 mod session;
@@ -46,6 +47,8 @@ use crate::model::record::SnapshotRecord;
 use crate::model::{FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
 use crate::state::{StateError, lock};
 
+pub use places::Kept;
+
 /// How long another csictl is waited for, unless said otherwise.
 pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a file system stays frozen at most for a snapshot: longer, and its writers look hung.
@@ -57,6 +60,7 @@ pub struct LocalDriver {
     layout: Layout,
     lock_timeout: Duration,
     freeze_timeout: Duration,
+    kept: Kept,
     facts: OnceLock<HostFacts>,
     prepared: OnceLock<()>,
     /// Loop devices attached by this process that no mount holds yet, with their numbers.
@@ -79,6 +83,7 @@ impl LocalDriver {
             layout,
             lock_timeout: DEFAULT_LOCK_TIMEOUT,
             freeze_timeout: DEFAULT_FREEZE_TIMEOUT,
+            kept: Kept::default(),
             facts: OnceLock::new(),
             prepared: OnceLock::new(),
             holds: Mutex::default(),
@@ -100,6 +105,13 @@ impl LocalDriver {
     #[must_use]
     pub fn with_freeze_timeout(mut self, timeout: Duration) -> Self {
         self.freeze_timeout = timeout;
+        self
+    }
+
+    /// With more places that no volume may hide.
+    #[must_use]
+    pub fn with_kept(mut self, kept: Kept) -> Self {
+        self.kept = kept;
         self
     }
 

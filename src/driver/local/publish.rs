@@ -12,7 +12,7 @@ use crate::model::{Backing, BlockId, Done, Mount, PublishKind, PublishSpec};
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, attach, guard, usage};
+use super::{LocalDriver, attach, guard, places, usage};
 
 /// Options of the mount itself that a publish takes over from the stage.
 const PER_MOUNT: [&str; 8] =
@@ -29,6 +29,8 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
     let mut s = driver.open(&publish.volume)?;
     let mut record = s.existing()?;
     attach::in_use(&s, &record)?;
+    places::free(&s, &record, &publish.target, publish.capability.is_some())?;
+    places::not_its_stage(&s, s.run.present(), &publish.target)?;
     if publish.capability.is_none() {
         fits(&s, &record, publish)?;
     }
@@ -61,6 +63,7 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         ));
     }
     right_kind(&s, publish, target.kind)?;
+    nothing_hidden(&s, publish, target.kind)?;
     if publish.capability.is_some() && record.spec.is_raw() {
         device_for(&mut s, &own, &record, publish)?;
     }
@@ -287,6 +290,26 @@ fn right_kind(s: &Session<'_>, publish: &PublishSpec, is: TargetKind) -> Result<
         Refusal::Incompatible,
         format!("{} is {is}; needed is {needed}", publish.target.display()),
         "remove it, or publish at another path",
+    ))
+}
+
+/// Refuses to hide what is at an orchestrator's target: it is to be made for the volume, and removed after it.
+fn nothing_hidden(s: &Session<'_>, publish: &PublishSpec, is: TargetKind) -> Result<()> {
+    if publish.capability.is_none() {
+        return Ok(());
+    }
+    let fail = |error| s.fail(error);
+    let what = match is {
+        TargetKind::Directory if !s.host().is_empty(&publish.target).map_err(fail)? => "a directory that is not empty",
+        TargetKind::File if s.host().stat(&publish.target).map_err(fail)?.is_some_and(|facts| facts.size > 0) => {
+            "a file with content"
+        }
+        _ => return Ok(()),
+    };
+    Err(s.refuse(
+        Refusal::Incompatible,
+        format!("{} is {what}, which the volume would hide", publish.target.display()),
+        "move what is there away, or publish at another path",
     ))
 }
 

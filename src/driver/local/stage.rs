@@ -12,7 +12,7 @@ use crate::model::{Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsTyp
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
 use super::session::{Session, with_help};
-use super::{LocalDriver, attach, guard, usage};
+use super::{LocalDriver, attach, guard, places, usage};
 
 /// What a file system may leave unused at the end of its device: less than any allocation group or block group.
 const GROW_SLACK: u64 = 1 << 20;
@@ -21,6 +21,7 @@ pub(super) fn stage(driver: &LocalDriver, request: &StageRequest) -> Result<Outc
     let mut s = driver.open(&request.id)?;
     let record = s.existing()?;
     attach::in_use(&s, &record)?;
+    places::free(&s, &record, &request.staging_path, request.capability.is_some())?;
     let result = stage_locked(&mut s, record, request);
     if result.is_err() {
         // A loop device nobody mounted must not outlive the failure.

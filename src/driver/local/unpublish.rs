@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use crate::driver::{Refusal, Result};
 use crate::host::ErrorKind;
 use crate::model::action::{Outcome, UnpublishRequest};
-use crate::model::record::VolumeRecord;
+use crate::model::record::{RunRecord, VolumeRecord};
 use crate::model::{Done, PublishKind};
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, chain};
+use super::{LocalDriver, chain, places};
 
 pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
     let record = s.known()?;
     if request.remove_target {
         not_a_manifests(&s, &request.target)?;
+        not_the_stage(&s, &request.target)?;
     }
     let mut own = Own::of(&s, record.as_ref())?;
     own.also_at(&request.target, record.is_none() && request.remove_target);
@@ -31,10 +32,16 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
     }
     let made = record.as_ref().is_some_and(|record| record.made_targets.contains_key(&request.target));
     let mut removed = false;
-    if foreign.is_none() && (made || request.remove_target) {
-        removed = remove(&s, &request.target, &request.trusted_root, request.kind, made)?;
+    let mut left = Vec::new();
+    if foreign.is_none() && (made || request.remove_target && !places::is_kept(&s, &request.target)) {
+        removed = remove(&s, &request.target, &request.trusted_root, request.kind, true)?;
         if removed {
             done = Done::Changed;
+        } else if s.host().stat(&request.target).map_err(|error| s.fail(error))?.is_some() {
+            left.push(format!(
+                "{} is left: there is something in it that is not the volume's",
+                request.target.display()
+            ));
         }
     }
     let kept = if let Some(mut record) = record {
@@ -55,10 +62,11 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
     if run.as_mut().is_some_and(|run| run.publishes.remove(&request.target).is_some()) {
         done = Done::Changed;
     }
-    let notes = s.put_less(kept, run)?;
+    let mut notes = s.put_less(kept, run)?;
     if notes.is_empty() {
         chain::keep(s);
     }
+    notes.append(&mut left);
     Ok(Outcome { done, notes })
 }
 
@@ -72,6 +80,19 @@ fn not_a_manifests(s: &Session<'_>, target: &Path) -> Result<()> {
         Refusal::Foreign,
         format!("pod {} of a manifest has it at {}", publish.pod, target.display()),
         "take it out of that pod and apply, or csictl destroy the pod",
+    ))
+}
+
+/// Refuses to take the stage away under the name of a publish: what is published would lose what it is checked against.
+fn not_the_stage(s: &Session<'_>, target: &Path) -> Result<()> {
+    let staged = |run: &RunRecord| run.staging_path.as_deref() == Some(target) && !run.publishes.contains_key(target);
+    if !s.run.present().is_some_and(staged) {
+        return Ok(());
+    }
+    Err(s.refuse(
+        Refusal::NotReady,
+        format!("it is staged at {}, not published there", target.display()),
+        "unstage it there (NodeUnstageVolume) once it is published nowhere",
     ))
 }
 

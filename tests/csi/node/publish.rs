@@ -161,7 +161,7 @@ fn links_strangers_and_csictls_own_directories_are_no_targets() {
     assert_eq!(mounted_at(&foreign).unwrap().0, "tmpfs");
     let full = rig.target("full");
     fs::create_dir_all(full.join("precious")).unwrap();
-    assert!(rig.serving.call(node().node_unpublish_volume(calls::unpublish(&id, &full))).is_err());
+    rig.serving.ok(node().node_unpublish_volume(calls::unpublish(&id, &full)));
     assert!(full.join("precious").is_dir(), "never a recursive delete");
     rig.unstage(&id);
 }
