@@ -6,6 +6,7 @@ use tonic::Code;
 
 use super::Rig;
 use crate::csi::calls::{self, block, mounted};
+use crate::csi::shop::{mount_pool, run};
 
 #[test]
 fn what_is_not_there_is_deleted_and_nothing_outside_is_touched() {
@@ -80,4 +81,40 @@ fn a_class_that_protects_keeps_its_volumes() {
     let message = rig.serving.refused(Code::FailedPrecondition, { controller }.delete_volume(calls::delete(&id)));
 
     assert!(message.contains("protected"), "{message}");
+}
+
+#[test]
+fn a_volume_whose_pool_is_not_there_is_not_deleted_and_does_not_come_back() {
+    let place = crate::support::Place::new();
+    let pool = mount_pool(&place, "disk", &["mkfs.ext4", "-q"], 64);
+    let config = format!("[pools.disk]\npath = \"{}\"\n", pool.display());
+    place.write("storage.toml", &config);
+    let serving = crate::support::serving::Serving::start(&place, &["--config", "storage.toml"]);
+    let rig = Rig { serving, place };
+    let (id, lost) = (rig.volume("kept", &mounted("", &[]), 16), rig.volume("lost", &mounted("", &[]), 16));
+    let away = rig.place.join("away");
+    fs::create_dir(&away).unwrap();
+    let run = |words: &[&str]| run(std::process::Command::new(words[0]).args(&words[1..]));
+    let (at, to) = (pool.to_str().unwrap(), away.to_str().unwrap());
+    let refused = || {
+        let controller = rig.serving.controller();
+        let message = rig.serving.refused(Code::FailedPrecondition, { controller }.delete_volume(calls::delete(&id)));
+        assert!(message.contains(at) && message.contains("mount the pool"), "{message}");
+        assert!(rig.records().contains(&format!("{id}.json")));
+    };
+
+    // Another directory in its place, then none.
+    run(&["mount", "--move", at, to]);
+    refused();
+    fs::remove_dir(&pool).unwrap();
+    refused();
+    fs::create_dir(&pool).unwrap();
+    run(&["mount", "--move", to, at]);
+
+    // The pool is there, and what is missing is gone.
+    fs::remove_file(pool.join(format!("{lost}.img"))).unwrap();
+    rig.delete(&lost);
+    rig.delete(&id);
+    assert_eq!(rig.records(), Vec::<String>::new());
+    assert!(!pool.join(format!("{id}.img")).exists());
 }
