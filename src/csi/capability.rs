@@ -53,7 +53,7 @@ impl Capability {
     /// As [`Capability::read`]; INVALID_ARGUMENT for none.
     pub fn read_all(capabilities: &[VolumeCapability]) -> Result<Vec<Self>, Status> {
         if capabilities.is_empty() {
-            return Err(missing("volume_capabilities"));
+            return Err(Status::invalid_argument("volume_capabilities is empty: name at least one"));
         }
         capabilities.iter().map(Self::read).collect()
     }

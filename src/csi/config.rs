@@ -23,6 +23,24 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether it has a service, by its name in the specification.
+    pub fn offers(self, service: &str) -> bool {
+        match service {
+            "Identity" => true,
+            "Node" => self.has_node(),
+            _ => self.has_controller(),
+        }
+    }
+
+    /// As `--mode` has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Controller => "controller",
+            Self::Node => "node",
+        }
+    }
+
     /// Whether volumes are made and deleted here.
     pub const fn has_controller(self) -> bool {
         matches!(self, Self::All | Self::Controller)

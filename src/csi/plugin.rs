@@ -143,7 +143,9 @@ impl Plugin {
     /// UNIMPLEMENTED then.
     pub fn only_central(&self, rpc: &str) -> Result<(), Status> {
         if self.config().node_local {
-            return Err(Status::unimplemented(format!("{rpc} is not offered by a server with --node-local")));
+            return Err(Status::unimplemented(format!(
+                "{rpc} is not offered by a server with --node-local: the node's calls do it"
+            )));
         }
         Ok(())
     }

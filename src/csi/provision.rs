@@ -1,6 +1,8 @@
 //! From a request to the volume it describes: class, parameters, capabilities, size and source come together in one spec. Pure, so that every
 //! rule has a test of its own.
 
+use std::collections::BTreeMap;
+
 use tonic::Status;
 
 use super::capability::Capability;
@@ -8,14 +10,14 @@ use super::parameters::{Parameters, shown};
 use super::proto::CapacityRange as Wanted;
 use crate::model::mount_options::{self, MountKind};
 use crate::model::{
-    Backing, Capacity, CapacityRange, FormatPolicy, FsSpec, FsType, ImageBacking, Owner, Pool, Reclaim, SectorSize,
-    Source, StorageClass, StorageConfig, VolumeId, VolumeMode, VolumeSpec, mkfs_options,
+    Allocate, Asked, Backing, Capacity, CapacityRange, FormatPolicy, FsSpec, FsType, ImageBacking, Owner, Pool,
+    Reclaim, SectorSize, Source, StorageClass, StorageConfig, VolumeId, VolumeMode, VolumeSpec, mkfs_options,
 };
 
 /// The size of a volume for which none is asked.
 const DEFAULT_SIZE: Capacity = Capacity::gib(1);
 /// No image is larger: the largest file of ext4, which most pools lie on (ext4(5), 4 KiB blocks).
-const MOST: u64 = (16 << 40) - 4096;
+pub const MOST: u64 = (16 << 40) - 4096;
 
 /// What a new volume is copied from, as far as it decides what the volume is.
 #[derive(Debug, Clone)]
@@ -121,6 +123,21 @@ pub fn class_of<'a>(config: &'a StorageConfig, parameters: &Parameters) -> Resul
     let unknown =
         || Status::invalid_argument(format!("there is no class '{name}' in --config: known are [{}]", known()));
     config.classes.get(name).ok_or_else(unknown)
+}
+
+/// Parameters with the defaults written out that they leave to the class: two calls that differ in nothing else ask for the same. A parameter
+/// may be among the mutable ones too.
+pub fn written_out(config: &StorageConfig, asked: &Asked) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<_, _> = asked.parameters.clone().into_iter().chain(asked.mutable.clone()).collect();
+    let named = all.get("class").and_then(|name| config.classes.get(name.as_str()));
+    let class = named.unwrap_or(&config.default);
+    let allocate = if class.allocate == Allocate::Full { "full" } else { "sparse" };
+    all.entry("allocate".to_owned()).or_insert_with(|| allocate.to_owned());
+    all.entry("backing".to_owned()).or_insert_with(|| "image".to_owned());
+    if let Some(pool) = &class.pool {
+        all.entry("pool".to_owned()).or_insert_with(|| pool.to_string());
+    }
+    all
 }
 
 /// The pool of a volume's image.
@@ -298,7 +315,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::model::{AccessMode, Allocate, Layout};
+    use crate::model::{AccessMode, Layout};
 
     const MIB: u64 = 1 << 20;
 
@@ -423,6 +440,19 @@ mod tests {
             assert_eq!(refused.code(), Code::InvalidArgument, "{pairs:?}");
             assert!(!refused.message().is_empty());
         }
+    }
+
+    #[test]
+    fn a_default_that_is_written_out_is_the_default() {
+        let asked = |parameters: &[(&str, &str)], mutable: &[(&str, &str)]| {
+            let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let asked = Asked { parameters: map(parameters), mutable: map(mutable), ..Asked::default() };
+            written_out(&config(), &asked)
+        };
+        assert_eq!(asked(&[], &[]), asked(&[("allocate", "full"), ("backing", "image")], &[]));
+        assert_eq!(asked(&[], &[]), asked(&[], &[("allocate", "full")]));
+        assert_ne!(asked(&[], &[]), asked(&[("allocate", "sparse")], &[]));
+        assert_ne!(asked(&[], &[]), asked(&[("class", "fast")], &[]));
     }
 
     #[test]

@@ -88,10 +88,18 @@ fn no_snapshot(id: &str) -> Status {
     Status::not_found(format!("no snapshot '{}' is recorded", shown(id)))
 }
 
-fn create(plugin: &Plugin, wanted: Wanted) -> Result<CreateVolumeResponse, Status> {
+fn create(plugin: &Plugin, mut wanted: Wanted) -> Result<CreateVolumeResponse, Status> {
     let records = plugin.volumes()?;
     let existing = records.get(&wanted.id).and_then(|record| record.present());
     let again = existing.filter(|record| record.asked.is_some());
+    if let Some(first) = again.and_then(|record| record.asked.as_ref()) {
+        let storage = &plugin.config().storage;
+        let same = |a: &Asked, b: &Asked| provision::written_out(storage, a) == provision::written_out(storage, b);
+        if same(first, &wanted.asked) {
+            wanted.asked.parameters.clone_from(&first.parameters);
+            wanted.asked.mutable.clone_from(&first.mutable);
+        }
+    }
     let (spec, reservation) = match again {
         Some(record) => (as_it_is(&wanted, record)?, None),
         None if !wanted.here => {

@@ -5,6 +5,7 @@ use tonic::Status;
 
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{self, ControllerExpandVolumeRequest, ControllerExpandVolumeResponse};
+use crate::csi::provision::MOST;
 use crate::csi::room::{Need, Reservation};
 use crate::csi::{request, status};
 use crate::driver::Driver;
@@ -58,6 +59,7 @@ pub(super) async fn controller_expand_volume(
     plugin: &Plugin,
     request: ControllerExpandVolumeRequest,
 ) -> Result<ControllerExpandVolumeResponse, Status> {
+    plugin.only_central("ControllerExpandVolume")?;
     let id = request::required("volume_id", &request.volume_id)?;
     let range = request.capacity_range.as_ref();
     let sizes = Sizes::read(range.ok_or_else(|| Status::invalid_argument("capacity_range is missing"))?)?;
@@ -86,6 +88,12 @@ pub(in crate::csi) fn grow(plugin: &Plugin, record: &VolumeRecord, sizes: Sizes)
     }
     let is = record.spec.required().unwrap_or_default();
     let to = sizes.required.map_or(is, |required| required.rounded_up().max(is));
+    let most = Capacity::bytes(MOST);
+    if to > most {
+        return Err(Status::out_of_range(format!(
+            "volume {id} would have {to}, more than an image can have ({most}); ask for less"
+        )));
+    }
     if let Some(limit) = sizes.limit.filter(|limit| to > *limit) {
         return Err(Status::out_of_range(format!(
             "volume {id} has {is} and would have {to}, more than the limit {limit}; a volume never shrinks"

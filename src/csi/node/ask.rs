@@ -33,7 +33,11 @@ pub(super) fn record(plugin: &Plugin, id: &VolumeId) -> Result<VolumeRecord, Sta
     match plugin.driver().record(id) {
         Recorded::Present(record) => Ok(record),
         Recorded::Absent => Err(unknown(id.as_str())),
-        Recorded::Corrupt { cause } | Recorded::Unknown { cause } => {
+        Recorded::Corrupt { cause } => plugin.driver().healed(id).map_err(failed)?.ok_or_else(|| {
+            let way = "put its image back, or repeat its CreateVolume";
+            Status::failed_precondition(format!("the record of volume {id} cannot be read: {cause}; {way}"))
+        }),
+        Recorded::Unknown { cause } => {
             Err(Status::failed_precondition(format!("the record of volume {id} cannot be read: {cause}")))
         }
         Recorded::Newer { version } => Err(Status::failed_precondition(format!(

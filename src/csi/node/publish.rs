@@ -72,10 +72,24 @@ pub(super) async fn node_publish_volume(
         publish.staging_path = Some(staging_path.ok_or_else(|| {
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);
+        not_below_a_file(plugin.driver().host(), &publish.target)?;
         plugin.driver().publish(&publish).map_err(ask::failed)
     };
     plugin.run(&[id.as_str()], Lane::Kernel, work).await?;
     Ok(NodePublishVolumeResponse {})
+}
+
+/// Refuses a target that can never be made.
+fn not_below_a_file(host: &dyn Host, target: &Path) -> Result<(), Status> {
+    let found = target.ancestors().skip(1).find_map(|path| Some((path, host.stat(path).ok().flatten()?)));
+    match found {
+        Some((path, facts)) if facts.kind == crate::host::FileKind::File => Err(Status::invalid_argument(format!(
+            "target_path '{}' lies below the file {}: give a path below a directory",
+            target.display(),
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 pub(super) async fn node_unpublish_volume(

@@ -71,6 +71,11 @@ async fn serve(
         Err(_) => return Err(Status::deadline_exceeded("the request did not arrive in time")),
     };
     if let Some(rpc) = call.rpc() {
+        if !shared.mode.offers(rpc.service) {
+            let (name, mode) = (rpc.name, shared.mode.as_str());
+            let message = format!("{name} is not offered by a server with --mode {mode}: call the server that has it");
+            return Err(Status::unimplemented(message));
+        }
         call.about(object::of(rpc, &body));
     }
     let request = Request::from_parts(head, Full::new(body));

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use super::limits::{CALLS, CONNECTIONS};
+use crate::csi::config::Mode;
 use crate::csi::controller::ControllerService;
 use crate::csi::group::GroupControllerService;
 use crate::csi::identity::IdentityService;
@@ -24,6 +25,8 @@ use crate::csi::proto::snapshot_metadata_server::SnapshotMetadataServer;
 pub struct Shared {
     /// The services that are offered.
     pub routes: Routes,
+    /// Which services these are.
+    pub mode: Mode,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Places for connections.
@@ -51,6 +54,7 @@ impl Shared {
         }
         Self {
             routes: routes.routes().prepare(),
+            mode,
             metrics,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             calls: Arc::new(Semaphore::new(CALLS)),

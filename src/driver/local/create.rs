@@ -193,7 +193,7 @@ fn retried(
     if let Some(what) = difference.or((!fits).then_some("capacity")) {
         return Err(s.refuse(
             Refusal::Exists,
-            format!("volume {} ('{}') exists already with another {what}", s.id, record.spec.name),
+            format!("volume {} ('{}') exists already and differs in its {what}", s.id, record.spec.name),
             "ask for what is there, or choose another name",
         ));
     }

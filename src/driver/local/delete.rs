@@ -26,7 +26,7 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
                 "its record {} is damaged and no image says it is this volume",
                 s.layout().volume_record(&s.id).display()
             ),
-            "apply its manifest first: that makes the record anew",
+            "put its image back, or create it again first: that makes the record anew",
         ));
     }
     let mut record = s.existing()?;

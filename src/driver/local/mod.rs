@@ -43,7 +43,7 @@ use crate::model::action::{
     Outcome, StageRequest, UnpublishRequest, UnstageRequest,
 };
 use crate::model::observed::{HostFacts, ObservedImage};
-use crate::model::record::SnapshotRecord;
+use crate::model::record::{SnapshotRecord, VolumeRecord};
 use crate::model::{FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
 use crate::state::{StateError, lock};
 
@@ -113,6 +113,14 @@ impl LocalDriver {
     pub fn with_kept(mut self, kept: Kept) -> Self {
         self.kept = kept;
         self
+    }
+
+    /// A volume's record, made anew from its image where it is damaged; `None` where there is none and no image says it is that volume.
+    ///
+    /// # Errors
+    /// As any verb: another csictl works on the volume, or the machine fails.
+    pub fn healed(&self, id: &VolumeId) -> Result<Option<VolumeRecord>> {
+        self.open(id)?.known()
     }
 
     /// The host it acts on.

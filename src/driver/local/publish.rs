@@ -242,7 +242,7 @@ fn shown_elsewhere(s: &Session<'_>, own: &Own, publish: &PublishSpec) -> Result<
 
 /// What is to be bound: never a plain directory where a mount should be.
 fn shown(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpec) -> Result<Shown> {
-    let not_ready = |message: String| s.refuse(Refusal::NotReady, message, "stage it first: csictl apply its manifest");
+    let not_ready = |message: String| s.refuse(Refusal::NotReady, message, "stage it first");
     match (&record.spec.backing, publish.kind) {
         (Backing::Image(_), PublishKind::Device) => {
             let device =

@@ -36,6 +36,7 @@ pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> 
     let mut pools: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
     pools.extend(salvage_pool_path(&bytes));
     pools.push(s.layout().default_pool());
+    pools.extend(s.driver.kept.pools.iter().cloned());
     pools.extend(attached_pool(s));
     for pool in pools {
         let image = s.host().image(&pool.join(format!("{}.img", s.id))).map_err(|error| s.fail(error))?;

@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
             Recorded::Absent | Recorded::Corrupt { .. } => Err(self.refuse(
                 Refusal::NotFound,
                 format!("no volume {} is recorded in {}", self.id, self.layout().volumes().display()),
-                "create it first: csictl apply its manifest",
+                "create it first",
             )),
         }
     }

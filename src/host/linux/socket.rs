@@ -1,9 +1,9 @@
 //! The unix socket: made with mode 0600 from its first moment, never taken from a server that still answers, removed when the
 //! server ends. A socket that systemd passes is used as it is.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,8 @@ impl Socket {
             move |error: io::Error| SocketError::Io { act, path, error }
         };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(fail("make directory", parent))?;
+            // Whoever may write to a directory above may put a socket of his own in place of this one, so a umask has no say.
+            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(fail("make directory", parent))?;
         }
         // The lock outlives a crash only as an unlocked file, so a stale socket is told from a live one without a race.
         let mut lock_path = path.as_os_str().to_owned();
@@ -145,8 +146,12 @@ mod tests {
     #[test]
     fn the_socket_is_private_and_goes_with_its_server() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep/csi.sock");
+        let path = folder.path().join("deep/er/csi.sock");
         let socket = Socket::bind(&path).unwrap();
+        for made in ["deep", "deep/er"] {
+            let mode = fs::metadata(folder.path().join(made)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(socket);
         assert!(!path.exists());
