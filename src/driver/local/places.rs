@@ -20,7 +20,7 @@ const SYSTEM: [&str; 19] = [
 /// What a server keeps besides the state and the run directory.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
-    /// Directories of images.
+    /// Directories of images; where the record of a volume is damaged, its image is looked for in them.
     pub pools: Vec<PathBuf>,
     /// Where it listens. Beside it mounts are made by some orchestrators (Nomad), never over it.
     pub socket: Option<PathBuf>,
