@@ -60,7 +60,8 @@ const PURE: [&str; 3] = ["model", "manifest", "plan"];
 const SYSTEM: [&str; 5] = ["env", "fs", "net", "os", "process"];
 
 /// Calls that write to a file system, as the last two segments of their path.
-const WRITES: [[&str; 2]; 16] = [
+const WRITES: [[&str; 2]; 17] = [
+    ["fs", "*"],
     ["fs", "write"],
     ["fs", "create_dir"],
     ["fs", "create_dir_all"],
@@ -81,6 +82,27 @@ const WRITES: [[&str; 2]; 16] = [
 
 /// Files outside `host` that may write, each for a file that the user named and that is no volume's.
 pub const WRITERS: [&str; 3] = ["src/cli/commands/init.rs", "src/cli/commands/man.rs", "src/cli/planfile.rs"];
+
+/// What can change the machine: the writing half of the host, and what is made from it.
+const WRITING: [&str; 4] = ["Host", "LinuxHost", "LocalDriver", "SimHost"];
+
+/// Parts that only look, but for [`ACTORS`].
+const READERS: [&str; 2] = ["src/cli/", "src/driver/local/observe/"];
+
+/// The files among the readers that change the machine: the commands that are for it, and what they share.
+pub const ACTORS: [&str; 8] = [
+    "src/cli/context.rs",
+    "src/cli/perform.rs",
+    "src/cli/commands/apply.rs",
+    "src/cli/commands/destroy.rs",
+    "src/cli/commands/gc.rs",
+    "src/cli/commands/serve.rs",
+    "src/cli/commands/snapshot.rs",
+    "src/cli/commands/state.rs",
+];
+
+/// Stands for rayon, so that a test of all interleavings can put another pool in its place.
+const STAND_IN: &str = "src/exec/pool.rs";
 
 /// A broken rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,6 +128,8 @@ pub fn check(file: &str, text: &str) -> Vec<Violation> {
         .chain(crates(file, &paths))
         .chain(unsafe_code(file, &tokens))
         .chain(programs(file, &paths))
+        .chain(passed_on(&paths).filter(|_| file != STAND_IN))
+        .chain(readers(file, &tokens).filter(|_| !ACTORS.contains(&file)))
         .chain(writes(file, &paths).filter(|_| !WRITERS.contains(&file)));
     broken.map(|(line, rule)| Violation { file: file.to_owned(), line, rule }).collect()
 }
@@ -132,6 +156,9 @@ fn layers<'a>(module: &'a [String], paths: &'a [Path]) -> Broken<'a> {
     let may = LAYERS.iter().find(|(layer, _)| layer == own).map(|(_, may)| *may);
     Box::new(paths.iter().filter_map(move |path| {
         let used = path.segments.get(1).filter(|_| path.segments[0] == "crate")?;
+        if used == "*" {
+            return Some((path.line, format!("{own} imports the whole crate: name what it uses")));
+        }
         let Some(may) = may else { return Some((path.line, format!("{own} is no layer: give it a place in LAYERS"))) };
         let known = LAYERS.iter().any(|(layer, _)| layer == used);
         let fine = used == own || may.contains(&used.as_str()) || !known;
@@ -143,8 +170,7 @@ fn pure<'a>(module: &'a [String], paths: &'a [Path]) -> Broken<'a> {
     let own = module.first().filter(|own| PURE.contains(&own.as_str()));
     Box::new(paths.iter().filter_map(move |path| {
         let (own, used) = (own?, path.segments.get(1).filter(|_| path.segments[0] == "std")?);
-        SYSTEM
-            .contains(&used.as_str())
+        (used == "*" || SYSTEM.contains(&used.as_str()))
             .then(|| (path.line, format!("{own} decides and touches no system: std::{used} is not for it")))
     }))
 }
@@ -163,8 +189,44 @@ fn unsafe_code<'a>(file: &'a str, tokens: &'a [Token]) -> Broken<'a> {
 }
 
 fn programs<'a>(file: &'a str, paths: &'a [Path]) -> Broken<'a> {
-    let found = paths.iter().filter(move |path| path.has(&["process", "Command"]) && file != PROGRAMS);
+    let starts = |path: &Path| path.has(&["process", "Command"]) || path.has(&["process", "*"]);
+    let found = paths.iter().filter(move |path| starts(path) && file != PROGRAMS);
     Box::new(found.map(|path| (path.line, format!("programs are started by {PROGRAMS} only"))))
+}
+
+/// What is passed on under a name of this crate is no longer seen for what it is where it is used.
+fn passed_on(paths: &[Path]) -> Broken<'_> {
+    let watched = |path: &Path| match path.segments[0].as_str() {
+        "std" => path.segments.get(1).is_some_and(|part| part == "*" || SYSTEM.contains(&part.as_str())),
+        first => CRATES.iter().any(|(name, _)| *name == first),
+    };
+    let found = paths.iter().filter(move |path| path.passed_on && watched(path));
+    Box::new(
+        found.map(|path| (path.line, format!("{} is passed on: import it where it is used", path.segments.join("::")))),
+    )
+}
+
+/// Whether a file names something that can change the machine.
+pub fn acts(text: &str) -> bool {
+    acting(&source::tokens(text)).next().is_some()
+}
+
+fn acting(tokens: &[Token]) -> Broken<'_> {
+    let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
+    Box::new(tokens.iter().enumerate().filter_map(move |(at, token)| {
+        // `Error::Host` is a variant; `.host()` makes one, `.host` is a field with facts.
+        let variant = at > 1 && text(at - 1) == "::" && text(at - 2).ends_with("Error");
+        let named = WRITING.contains(&token.text.as_str()) && !variant;
+        let made = token.text == "host" && at > 0 && text(at - 1) == "." && text(at + 1) == "(";
+        let what = if made { "Host" } else { token.text.as_str() };
+        (named || made).then(|| (token.line, what.to_owned()))
+    }))
+}
+
+fn readers<'a>(file: &'a str, tokens: &'a [Token]) -> Broken<'a> {
+    let reads = READERS.iter().any(|place| file.starts_with(place));
+    let found = acting(tokens).filter(move |_| reads);
+    Box::new(found.map(|(line, what)| (line, format!("{what} can write, and this file only reads: it is for ACTORS"))))
 }
 
 fn writes<'a>(file: &'a str, paths: &'a [Path]) -> Broken<'a> {

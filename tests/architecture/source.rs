@@ -13,6 +13,18 @@ pub struct Token {
 pub struct Path {
     pub segments: Vec<String>,
     pub line: usize,
+    /// The name a file gives it: `f` in `use std::fs as f;` and in `type f = std::fs;`.
+    pub alias: Option<String>,
+    /// Whether others may import it from here: `pub use`.
+    pub passed_on: bool,
+}
+
+/// What surrounds a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Around {
+    Code,
+    Use,
+    PubUse,
 }
 
 impl Path {
@@ -136,20 +148,54 @@ fn item_length(tokens: &[Token]) -> usize {
     tokens.len()
 }
 
-/// Every path of a source with `super` resolved against the module that the file is (`["host", "linux"]`).
+/// Every path of a source with `super` resolved against the module that the file is (`["host", "linux"]`), and with the names that the
+/// file gave to other paths put back to what they stand for.
 pub fn paths(tokens: &[Token], module: &[String]) -> Vec<Path> {
     let (mut paths, mut at) = (Vec::new(), 0);
     while at < tokens.len() {
-        let begins = is_word_token(&tokens[at]) && (at == 0 || tokens[at - 1].text != "::");
-        let is_path = tokens.get(at + 1).is_some_and(|next| next.text == "::");
-        if begins && is_path {
-            at = path(tokens, at, &[], &mut paths);
+        let around = around(&tokens[..at]);
+        if around != Around::Code && tokens[at].text == "{" {
+            at = group(tokens, at + 1, &[], around, &mut paths);
+            continue;
+        }
+        let is_path = around != Around::Code || tokens.get(at + 1).is_some_and(|next| next.text == "::");
+        if is_path && begins(tokens, at) {
+            let first = paths.len();
+            let ends = path(tokens, at, &[], around, &mut paths);
+            if let [.., keyword, name, equals] = &tokens[..at]
+                && keyword.text == "type"
+                && equals.text == "="
+            {
+                paths[first].alias = Some(name.text.clone());
+            }
+            at = ends;
         } else {
             at += 1;
         }
     }
     paths.iter_mut().for_each(|path| resolve(path, module));
+    unalias(&mut paths);
     paths
+}
+
+/// `std` in `std::fs` and in `::std::fs`; neither `fs` in it nor `collect` in `iter.collect::<Vec<_>>()` stands first.
+fn begins(tokens: &[Token], at: usize) -> bool {
+    let before = |back: usize| at.checked_sub(back).map(|at| tokens[at].text.as_str());
+    let goes_on = |text: &str| text == ">" || text == ")" || text.chars().all(is_word) && text != "use";
+    let first = before(1) != Some("::") || before(2).is_none_or(|text| !goes_on(text));
+    first && is_word_token(&tokens[at]) && tokens[at].text != "use"
+}
+
+fn around(before: &[Token]) -> Around {
+    let before = match before {
+        [rest @ .., last] if last.text == "::" => rest,
+        all => all,
+    };
+    match before {
+        [.., public, last] if last.text == "use" && (public.text == "pub" || public.text == ")") => Around::PubUse,
+        [.., last] if last.text == "use" => Around::Use,
+        _ => Around::Code,
+    }
 }
 
 fn is_word_token(token: &Token) -> bool {
@@ -157,7 +203,7 @@ fn is_word_token(token: &Token) -> bool {
 }
 
 /// Reads one path or one branch of a group; answers where it ends.
-fn path(tokens: &[Token], mut at: usize, before: &[String], paths: &mut Vec<Path>) -> usize {
+fn path(tokens: &[Token], mut at: usize, before: &[String], around: Around, paths: &mut Vec<Path>) -> usize {
     let mut segments = before.to_vec();
     let line = tokens[at].line;
     while let Some(token) = tokens.get(at) {
@@ -165,7 +211,7 @@ fn path(tokens: &[Token], mut at: usize, before: &[String], paths: &mut Vec<Path
             segments.push(token.text.clone());
             at += 1;
         } else if token.text == "{" {
-            return group(tokens, at + 1, &segments, paths);
+            return group(tokens, at + 1, &segments, around, paths);
         }
         match tokens.get(at) {
             Some(token) if token.text == "::" => at += 1,
@@ -175,27 +221,51 @@ fn path(tokens: &[Token], mut at: usize, before: &[String], paths: &mut Vec<Path
             break; // `::<`
         }
     }
-    paths.push(Path { segments, line });
+    let mut alias = None;
+    if around != Around::Code && tokens.get(at).is_some_and(|token| token.text == "as") {
+        alias = tokens.get(at + 1).map(|name| name.text.clone());
+        at += 2;
+    }
+    if segments.len() > 1 && segments.last().is_some_and(|last| last == "self") {
+        segments.pop();
+    }
+    paths.push(Path { segments, line, alias, passed_on: around == Around::PubUse });
     at
 }
 
-fn group(tokens: &[Token], mut at: usize, before: &[String], paths: &mut Vec<Path>) -> usize {
+fn group(tokens: &[Token], mut at: usize, before: &[String], around: Around, paths: &mut Vec<Path>) -> usize {
     while let Some(token) = tokens.get(at) {
         match token.text.as_str() {
             "}" => return at + 1,
-            "as" => at += 2, // the new name is no path
-            _ if is_word_token(token) || token.text == "*" => at = path(tokens, at, before, paths),
+            _ if is_word_token(token) || token.text == "*" => at = path(tokens, at, before, around, paths),
             _ => at += 1,
         }
     }
     at
 }
 
+/// The most names that may lead to one another before a path is what it is.
+const RENAMED_AT_MOST: usize = 8;
+
+fn unalias(paths: &mut [Path]) {
+    for _ in 0..RENAMED_AT_MOST {
+        let named = |path: &Path| Some((path.alias.clone()?, path.segments.clone()));
+        let names: Vec<(String, Vec<String>)> = paths.iter().filter_map(named).collect();
+        for path in &mut *paths {
+            let stands_for = names.iter().find(|(name, _)| path.segments[0] == *name);
+            // A name that stands for a path beginning with that same name leads nowhere.
+            if let Some((_, segments)) = stands_for.filter(|(name, segments)| segments[0] != *name) {
+                path.segments.splice(..1, segments.iter().cloned());
+            }
+        }
+    }
+}
+
 fn resolve(path: &mut Path, module: &[String]) {
     let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
     let up = match path.segments.first().map(String::as_str) {
         Some("csictl") => return path.segments[0] = "crate".to_owned(),
-        Some("self") => 0,
+        Some("self") if path.segments.len() > 1 => 0,
         Some("super") => supers,
         _ => return,
     };
