@@ -89,7 +89,7 @@ impl Context {
 
     /// This machine, to be changed.
     pub fn host(&self) -> Arc<dyn Host> {
-        Arc::new(LinuxHost::new())
+        Arc::new(LinuxHost::with_step_timeout(self.step_timeout))
     }
 
     /// Looks at the machine: at what a manifest declares and its project owns, or at everything.

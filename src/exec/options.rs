@@ -24,8 +24,8 @@ pub struct Options {
     pub parallelism: NonZeroUsize,
     /// What a failure means for the rest.
     pub on_error: OnError,
-    /// After this long a step is reported as slow, again each time its age has doubled. It is never killed: a mkfs that is killed
-    /// leaves half a file system, a mount that hangs cannot be killed at all.
+    /// After this long a step is reported as slow, again each time its age has doubled. The executor ends nothing: a mount that hangs
+    /// cannot be ended, and a file system with data must not be left half grown. The host ends a mkfs by itself.
     pub step_timeout: Option<Duration>,
 }
 

@@ -134,3 +134,48 @@ fn a_mkfs_that_outlives_its_killed_parent_is_waited_for() {
         assert!(verdict.wrong.is_empty(), "{program}: {:?}", verdict.wrong);
     }
 }
+
+/// Whether a process is there and is no zombie.
+fn lives(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !matches!(status.rsplit(") ").next().and_then(|rest| rest.chars().next()), None | Some('Z' | 'X'))
+}
+
+/// A program that never ends is ended with all it started, the rest of the plan is done, and the next apply converges.
+#[test]
+fn a_mkfs_that_hangs_is_ended_with_step_timeout_and_leaves_nothing() {
+    for (fs, program, size) in MAKERS {
+        for on_device in [false, true] {
+            let place = Place::new();
+            let disk = on_device.then(|| Disk::new(&place, "disk.raw", 320));
+            let named = disk.as_ref().map(Named::of);
+            let own = usize::from(on_device);
+            let text = match &named {
+                None => image(fs, size),
+                Some(disk) => manifest(
+                    fs,
+                    &format!("device = {{ path = \"{}\", expect = {{ size = \"320MiB\" }} }}", disk.path().display()),
+                ),
+            };
+            place.write("m.toml", &format!("{text}[volumes.other]\ntmpfs = {{ size = \"1MiB\" }}\n"));
+            let hung = Instead::of(&place, program, "echo $$ >>$LOG; sleep 20 & echo $! >>$LOG; wait");
+            let begun = std::time::Instant::now();
+            let (code, words) = place.exit(&["--step-timeout", "1s", "apply", "m.toml", "--yes"]);
+            let what = format!("{program}, device {on_device}: {words}");
+            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}: {what}", begun.elapsed());
+            assert_eq!(code, 6, "{what}");
+            assert!(words.contains("ended after 1s (--step-timeout)") && words.contains(program), "{what}");
+            let pids = hung.said();
+            assert_eq!(pids.len(), 2, "it was tried once: {what}");
+            assert!(!pids.iter().any(|pid| lives(pid)), "{pids:?} live on: {what}");
+            drop(hung);
+            assert_eq!(place.loops().len(), own, "{what}");
+            let left: Vec<_> = std::fs::read_dir(place.join("pool")).into_iter().flatten().collect();
+            assert!(left.is_empty(), "{left:?}: {what}");
+
+            place.ok(&["apply", "m.toml", "--yes"]);
+            assert!(place.ok(&["apply", "m.toml", "--yes"]).contains("no changes"), "{what}");
+            place.ok(&["destroy", "m.toml", "--yes"]);
+        }
+    }
+}

@@ -6,12 +6,16 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use csictl::host::linux::format::{format, size};
+use csictl::host::linux::format::{format as format_within, size};
 use csictl::host::linux::probe::{probe_one, probe_path};
 use csictl::host::{ErrorKind, FormatRequest, Formatted, Lock};
 use csictl::model::{Capacity, FsType, FsUuid, Probe, SectorSize};
 
 use crate::support::Place;
+
+fn format(request: &FormatRequest, lock: &Lock) -> csictl::host::Result<Formatted> {
+    format_within(request, lock, None)
+}
 
 fn sparse(place: &Place, name: &str, bytes: u64) -> PathBuf {
     let path = place.join(name);

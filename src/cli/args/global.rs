@@ -130,7 +130,7 @@ pub struct Global {
     )]
     pub lock_timeout: Duration,
 
-    /// Report steps that run longer than this; they are not killed [default: off]
+    /// Report steps that run longer than this, and end a mkfs that does [default: off]
     #[arg(long, global = true, value_name = "DUR", value_parser = parse_duration, hide_short_help = true)]
     pub step_timeout: Option<Duration>,
 

@@ -60,18 +60,24 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
             reflink: true,
             until: None,
         };
-        origin.copy(driver, &lock, &request, &mut notes)?;
-        let identity = ImageIdentity {
-            id: spec.id.to_string(),
-            owner: spec.owner.clone(),
-            snapshot: true,
-            fs_type: origin.fs_type,
-            fs_uuid: origin.fs_uuid,
-            sector_size: origin.sector_size,
-            protected: false,
-        };
-        host.set_identity(&part, &identity).map_err(fail)?;
-        host.place_image(&part, &path, Place::New).map_err(fail)?;
+        let made = origin.copy(driver, &lock, &request, &mut notes).and_then(|_| {
+            let identity = ImageIdentity {
+                id: spec.id.to_string(),
+                owner: spec.owner.clone(),
+                snapshot: true,
+                fs_type: origin.fs_type,
+                fs_uuid: origin.fs_uuid,
+                sector_size: origin.sector_size,
+                protected: false,
+            };
+            host.set_identity(&part, &identity).map_err(fail)?;
+            host.place_image(&part, &path, Place::New).map_err(fail)
+        });
+        if let Err(error) = made {
+            // What was copied so far is taken away at once; should that fail as well, the next run does it.
+            let _ = host.remove_image(&part, None);
+            return Err(error);
+        }
     }
     let record = SnapshotRecord {
         id: spec.id.clone(),

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::SeekFrom;
 
@@ -60,7 +61,7 @@ fn slot(sort: Sort) -> Option<Slot> {
 ///
 /// # Errors
 /// mke2fs failed, or the image could not be read or written.
-pub fn format(request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
+pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<Formatted> {
     let failed = |error: std::io::Error| HostError::io(ACT, &request.path, &error);
     let file = open(&request.path, true)?;
     let size = ReadAt::size(&file).map_err(failed)?;
@@ -69,13 +70,13 @@ pub fn format(request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
     // A feature may bring a secret or a name of its own into the superblock.
     let plain = !request.options.iter().any(|option| option.starts_with("-O") || option.starts_with("-J"));
     let Some(slot) = (plain && Mke2fs::installed().checksum_seed).then(|| slot(sort)).flatten() else {
-        mkfs::run(request, lock)?;
+        mkfs::run(request, lock, limit)?;
         return Ok(Formatted::Mkfs);
     };
     // Others of this sort wait here until the first one is made, which is quicker than making theirs.
     let mut made = None;
     let template = slot.get_or_init(|| {
-        made = Some(mkfs::run(request, lock));
+        made = Some(mkfs::run(request, lock, limit));
         if made.as_ref().is_some_and(Result::is_ok) { take(&file) } else { None }
     });
     match (made, template) {
@@ -89,7 +90,7 @@ pub fn format(request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
             copy(template, &file, &change).map_err(failed)?;
             Ok(Formatted::Template)
         }
-        (None, None) => mkfs::run(request, lock).map(|()| Formatted::Mkfs),
+        (None, None) => mkfs::run(request, lock, limit).map(|()| Formatted::Mkfs),
     }
 }
 

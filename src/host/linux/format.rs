@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::SeekFrom;
 
@@ -18,19 +19,19 @@ use crate::model::{Capacity, FsType, Probe};
 
 const ACT: &str = "format";
 
-/// Makes a file system on a device or in an image and verifies it.
+/// Makes a file system on a device or in an image and verifies it. A mkfs that takes longer than `limit` is ended.
 ///
 /// # Errors
 /// Not blank, unreadable, a failed mkfs, or a result that is not what was asked for.
-pub fn format(request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
+pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<Formatted> {
     mkfs::check(request)?;
     // That a file is fresh is the caller's word; what may be assumed of it is only what the file system below says.
     let fresh_image = prove_blank(request)?;
     let request = &FormatRequest { fresh_image, ..request.clone() };
     let formatted = if request.fresh_image && request.fs == FsType::Ext4 && request.template {
-        ext_template::format(request, lock)?
+        ext_template::format(request, lock, limit)?
     } else {
-        mkfs::run(request, lock)?;
+        mkfs::run(request, lock, limit)?;
         Formatted::Mkfs
     };
     let file = open(&request.path, false)?;

@@ -70,7 +70,7 @@ fn ext4(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<()> {
     // Group checksums of the older kind are made from the UUID; tune2fs rewrites them, and wants a whole check first.
     drop(file);
     e2fsck(ACT, path, &["-f", "-p"], lock)?;
-    let helper = Helper { tool: "tune2fs", act: ACT, object: path, lock: lock.file() };
+    let helper = Helper { tool: "tune2fs", act: ACT, object: path, lock: lock.file(), limit: None };
     helper.succeed(["-U".as_ref(), uuid.to_string().as_ref(), "--".as_ref(), path.as_os_str()]).map(drop)
 }
 
@@ -91,7 +91,7 @@ fn xfs(path: &Path, uuid: FsUuid, lock: &Lock, attach: Attach<'_>) -> Result<()>
 
 /// What `xfs_admin -U` runs, without its shell.
 fn xfs_db(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<Ran> {
-    let helper = Helper { tool: "xfs_db", act: ACT, object: path, lock: lock.file() };
+    let helper = Helper { tool: "xfs_db", act: ACT, object: path, lock: lock.file(), limit: None };
     let command = format!("uuid {uuid}");
     helper.run([
         "-x".as_ref(),
@@ -134,7 +134,7 @@ fn btrfs(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<()> {
         return Err(HostError::new(ErrorKind::Unsupported, ACT, path, cause));
     }
     // -f answers the question btrfstune asks a person; the copy is csictl's own and is thrown away if this is cut short.
-    let helper = Helper { tool: "btrfstune", act: ACT, object: path, lock: lock.file() };
+    let helper = Helper { tool: "btrfstune", act: ACT, object: path, lock: lock.file(), limit: None };
     helper.succeed(["-f".as_ref(), "-U".as_ref(), uuid.to_string().as_ref(), path.as_os_str()]).map(drop)
 }
 

@@ -39,7 +39,7 @@ pub fn check_filesystem(device: &Path, fs: FsType, lock: &Lock) -> Result<Done> 
 
 /// Runs e2fsck and tells "was clean" from "was corrected".
 pub(super) fn e2fsck(act: &'static str, device: &Path, options: &[&str], lock: &Lock) -> Result<Done> {
-    let helper = Helper { tool: "e2fsck", act, object: device, lock: lock.file() };
+    let helper = Helper { tool: "e2fsck", act, object: device, lock: lock.file(), limit: None };
     let arguments = options.iter().map(AsRef::as_ref).chain([std::ffi::OsStr::new("--"), device.as_os_str()]);
     let ran = helper.run(arguments)?;
     verdict(&ran).ok_or_else(|| {

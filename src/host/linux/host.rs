@@ -47,6 +47,7 @@ impl LinuxObserve {
 pub struct LinuxHost {
     observe: LinuxObserve,
     commits: Commits,
+    step_timeout: Option<Duration>,
 }
 
 impl LinuxHost {
@@ -55,9 +56,14 @@ impl LinuxHost {
         Self::default()
     }
 
+    /// This machine, on which a mkfs that takes longer than that is ended.
+    pub fn with_step_timeout(step_timeout: Option<Duration>) -> Self {
+        Self { step_timeout, ..Self::default() }
+    }
+
     /// This machine, read by `observe`.
     pub fn over(observe: LinuxObserve) -> Self {
-        Self { observe, commits: Commits::default() }
+        Self { observe, ..Self::default() }
     }
 }
 
@@ -291,7 +297,7 @@ impl Host for LinuxHost {
     }
 
     fn format(&self, request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
-        format::format(request, lock)
+        format::format(request, lock, self.step_timeout)
     }
 
     fn copy_image(&self, request: &CopyRequest, _lock: &Lock) -> Result<CopyMethod> {

@@ -4,6 +4,7 @@
 //! of a mkfs to overwrite is one more check. Options of a user are merged where a tool counts only the last of its kind.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use super::helper::{Helper, e2fsprogs};
 use crate::host::{ErrorKind, FormatRequest, HostError, Lock, Result};
@@ -26,18 +27,18 @@ impl Mke2fs {
     }
 }
 
-/// Checks the request's options and runs the mkfs of its file system.
+/// Checks the request's options and runs the mkfs of its file system, which is ended when it takes longer than `limit`.
 ///
 /// # Errors
-/// An option is not on the list, the program is missing, or it failed.
-pub fn run(request: &FormatRequest, lock: &Lock) -> Result<()> {
+/// An option is not on the list, the program is missing, it failed, or it took too long.
+pub fn run(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<()> {
     check(request)?;
     let (tool, arguments) = match request.fs {
         FsType::Ext4 => ("mke2fs", ext4(request, Mke2fs::installed())),
         FsType::Xfs => ("mkfs.xfs", xfs(request)),
         FsType::Btrfs => ("mkfs.btrfs", btrfs(request)),
     };
-    let helper = Helper { tool, act: "format", object: &request.path, lock: lock.file() };
+    let helper = Helper { tool, act: "format", object: &request.path, lock: lock.file(), limit };
     helper.succeed(arguments).map(drop)
 }
 

@@ -34,6 +34,7 @@ pub mod mkfs;
 mod mount;
 pub mod mountinfo;
 mod options;
+mod output;
 mod ownership;
 mod path;
 mod patience;

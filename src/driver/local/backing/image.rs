@@ -66,8 +66,15 @@ pub fn replace(
     finish(s, record, &path, &made, true)
 }
 
-/// Makes the image at its temporary name.
+/// Makes the image at its temporary name, or takes away at once what a failure left there.
 fn fill(s: &Session<'_>, record: &mut VolumeRecord, backing: &ImageBacking, notes: &mut Vec<String>) -> Result<Made> {
+    filled(s, record, backing, notes).inspect_err(|_| {
+        // Should that fail as well, the next apply does it; the failure that led here is the one that tells.
+        let _ = s.host().remove_image(&backing.part_path(&s.id), None);
+    })
+}
+
+fn filled(s: &Session<'_>, record: &mut VolumeRecord, backing: &ImageBacking, notes: &mut Vec<String>) -> Result<Made> {
     let part = backing.part_path(&s.id);
     s.host().make_dir(&backing.pool_path, POOL_MODE).map_err(|error| s.fail(error))?;
     let made = if record.spec.source.is_some() {
