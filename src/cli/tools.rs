@@ -40,7 +40,7 @@ fn needed(action: &Action, observed: &Observed) -> &'static [&'static str] {
         Action::Expand(request) => {
             let record = observed.volumes.get(&request.id).and_then(|seen| seen.record.present());
             match record.and_then(|record| record.spec.fs_type()) {
-                Some(FsType::Ext4) => &["e2fsck", "resize2fs"],
+                Some(FsType::Ext4) => &["e2fsck", "resize2fs", "e2image"],
                 Some(FsType::Xfs) => &["xfs_growfs"],
                 Some(FsType::Btrfs) => &["btrfs"],
                 None => &[],

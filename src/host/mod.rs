@@ -27,8 +27,8 @@ use crate::model::{Pool, Probe};
 pub use error::{ErrorKind, HostError};
 pub use request::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, Extent, Extents, FileFacts, FileKind, FormatRequest,
-    Formatted, Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, Holder, ImageFile, Lock, LockMode, LoopHold,
-    NewImage, Place, PoolFacts, ToolFacts, Unmount,
+    Formatted, Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, GrowthFiles, Holder, ImageFile, Lock, LockMode,
+    LoopHold, NewImage, Place, PoolFacts, ToolFacts, Unmount,
 };
 
 pub use watch::{Changes, DirectoryWatch};
@@ -196,6 +196,13 @@ pub trait Host: Observe {
 
     /// Grows a file system to its device and reads the new size back.
     fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done>;
+
+    /// Carries out what an offline growth that was cut short has left to do on a device or image nobody uses; `Already` when there is no
+    /// such log. A host on which growing is one step never has any.
+    fn finish_growth(&self, device: &Path, log: &Path) -> Result<Done> {
+        let _ = (device, log);
+        Ok(Done::Already)
+    }
 
     /// Gives the file system in an image at its temporary name a new UUID, and reads it back.
     fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()>;

@@ -323,6 +323,17 @@ pub struct GrowRequest {
     pub fs: FsType,
     /// Where it is mounted; `None` grows it offline.
     pub mount_point: Option<PathBuf>,
+    /// What an offline growth needs to lose nothing; `None` where the image is at its temporary name and disposable.
+    pub files: Option<GrowthFiles>,
+}
+
+/// The two files of an offline growth, on a file system with room for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrowthFiles {
+    /// A temporary name for the copy on which it is tried out.
+    pub scratch: PathBuf,
+    /// What has to be changed in the volume; there only between the moment it is settled and the moment it is done.
+    pub log: PathBuf,
 }
 
 /// A file system to be mounted.

@@ -96,6 +96,11 @@ impl ImageBacking {
         self.pool_path.join(format!(".{id}.img.part"))
     }
 
+    /// What an unmounted growth of `id` has left to do, should it be cut short: `POOL/.ID.img.grow`.
+    pub fn growth_path(&self, id: &VolumeId) -> PathBuf {
+        self.pool_path.join(format!(".{id}.img.grow"))
+    }
+
     /// Where a snapshot lies: `POOL/ID.snap`, in the pool of its volume.
     pub fn snapshot_path(&self, id: &SnapshotId) -> PathBuf {
         self.pool_path.join(format!("{id}.snap"))

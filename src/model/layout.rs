@@ -84,6 +84,11 @@ impl Layout {
         self.state.join("pool")
     }
 
+    /// What growing the ext4 of a device needs for as long as it lasts.
+    pub fn growth(&self) -> PathBuf {
+        self.state.join("growth")
+    }
+
     /// Boot-scoped records of volumes.
     pub fn run_volumes(&self) -> PathBuf {
         self.run.join("volumes")

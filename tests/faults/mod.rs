@@ -5,6 +5,7 @@ mod errors;
 mod figures;
 #[cfg(feature = "serve")]
 mod group;
+mod growth;
 mod kill;
 #[cfg(feature = "serve")]
 mod life;

@@ -7,7 +7,7 @@ use std::path::Path;
 /// A fault and the tests of it.
 type Row = (&'static str, &'static [&'static str]);
 
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 27] = [
     (
         "SIGKILL at every call of apply, destroy, expand, snapshot, delete",
         &[
@@ -32,6 +32,14 @@ const ROWS: [Row; 26] = [
         ],
     ),
     ("SIGKILL at random with 8 workers", &["killed_at_random_moments_with_eight_workers_the_next_apply_finishes"]),
+    (
+        "growing ext4 offline cut short",
+        &[
+            "a_program_that_grows_ext4_killed_or_failing_at_any_call_loses_nothing",
+            "a_disk_that_has_grown_is_grown_into_whatever_is_killed",
+            "up_to_the_log_nothing_of_the_volume_has_changed_and_from_there_any_part_of_it_may_have",
+        ],
+    ),
     (
         "mkfs killed alone",
         &[

@@ -331,7 +331,7 @@ fn in_use(
     script.say("resize loop", done);
     let done = host.resize_loop(device.index, file).map_err(|error| error.kind);
     script.say("resize loop again", done);
-    let grow = GrowRequest { device: device.node(), fs, mount_point: Some(script.at("stage")) };
+    let grow = GrowRequest { device: device.node(), fs, mount_point: Some(script.at("stage")), files: None };
     let done = host.grow_filesystem(&grow, lock).map_err(|error| error.kind);
     script.say("grow", done);
     script.tell("detach what is mounted", host.detach_loop(device.index, file));

@@ -160,12 +160,12 @@ fn an_ext4_image_grows_offline_and_once() {
     for make in ["mkfs.ext4 -q", "mkfs.ext4 -q -b 4096 -O metadata_csum_seed"] {
         let place = Place::new();
         let path = image(&place, make);
-        let request = GrowRequest { device: path.clone(), fs: FsType::Ext4, mount_point: None };
-        assert_eq!(grow_filesystem(&request, &no_lock()).unwrap(), Done::Already);
+        let request = GrowRequest { device: path.clone(), fs: FsType::Ext4, mount_point: None, files: None };
+        assert_eq!(grow_filesystem(&request, &no_lock(), &attach).unwrap(), Done::Already);
 
         File::options().write(true).open(&path).unwrap().set_len(700 * MIB).unwrap();
-        assert_eq!(grow_filesystem(&request, &no_lock()).unwrap(), Done::Changed);
-        assert_eq!(grow_filesystem(&request, &no_lock()).unwrap(), Done::Already);
+        assert_eq!(grow_filesystem(&request, &no_lock(), &attach).unwrap(), Done::Changed);
+        assert_eq!(grow_filesystem(&request, &no_lock(), &attach).unwrap(), Done::Already);
 
         assert_eq!(size(&path, FsType::Ext4).unwrap(), Capacity::mib(700));
         sh(&place, "e2fsck -fn image");
@@ -181,14 +181,15 @@ fn mounted_file_systems_grow_or_say_which_privilege_is_missing() {
         let node = sh(&place, "losetup -f --show image").trim().to_owned();
         sh(&place, &format!("mount {node} m; truncate -s 700M image; losetup -c {node}"));
         let mount_point = place.join("m");
-        let request = GrowRequest { device: node.clone().into(), fs, mount_point: Some(mount_point.clone()) };
+        let request =
+            GrowRequest { device: node.clone().into(), fs, mount_point: Some(mount_point.clone()), files: None };
         let blocks = || -> u64 { sh(&place, "stat -f -c '%b' m").trim().parse().unwrap() };
         let before = blocks();
 
-        match grow_filesystem(&request, &no_lock()) {
+        match grow_filesystem(&request, &no_lock(), &attach) {
             Ok(done) => {
                 assert_eq!(done, Done::Changed, "{fs}");
-                assert_eq!(grow_filesystem(&request, &no_lock()).unwrap(), Done::Already, "{fs}");
+                assert_eq!(grow_filesystem(&request, &no_lock(), &attach).unwrap(), Done::Already, "{fs}");
                 assert!(blocks() > before * 3 / 2, "{fs}");
             }
             // Here CAP_SYS_RESOURCE may be missing; then nothing has changed.

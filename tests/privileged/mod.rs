@@ -4,6 +4,7 @@ mod conformance;
 mod filesystem;
 mod format;
 mod freezing;
+mod growth;
 mod helpers;
 mod images;
 mod loops;

@@ -12,7 +12,7 @@ use crate::model::{Backing, Done, ImageBacking, Loss, VolumeId};
 use super::backing::image;
 use super::session::Session;
 use super::unpublish::forget_targets;
-use super::{LocalDriver, create, guard, own, rebuild};
+use super::{LocalDriver, create, growth, guard, own, rebuild};
 
 pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
@@ -44,6 +44,10 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
             let _ = s.put_record(finished, true);
             return Err(error);
         }
+    }
+    if let Backing::Device(backing) = &record.spec.backing {
+        // It keeps its bytes, and so it may not be left half grown.
+        growth::finish(&s, &record, &backing.path)?;
     }
     forget_targets(&s, &mut record, None)?;
     s.store().remove_run(&s.id).map_err(|error| s.fail(error))?;

@@ -11,7 +11,7 @@ use crate::model::{Allocate, Backing, Capacity, Done, FsType, ImageBacking, Loop
 
 use super::own::{self, Own};
 use super::session::{Session, with_help};
-use super::{LocalDriver, guard, modify};
+use super::{LocalDriver, growth, guard, modify};
 
 /// The kernel resizes no btrfs to less (`btrfs_ioctl_resize`).
 const BTRFS_GROWN_LEAST: Capacity = Capacity::mib(256);
@@ -82,7 +82,7 @@ fn expand_image(
         done = changed(done, s.host().resize_loop(device.index, file).map_err(|error| s.fail(error))?);
     }
     if let Some(fs) = fs {
-        done = changed(done, grow(s, fs, &image.path, device.as_ref(), mount_point)?);
+        done = changed(done, grow(s, &record, fs, &image.path, device.as_ref(), mount_point)?);
     }
     if let Some(range) = &mut record.spec.capacity {
         range.required = to;
@@ -132,6 +132,7 @@ fn mounted_at(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<PathBuf>>
 
 fn grow(
     s: &Session<'_>,
+    record: &VolumeRecord,
     fs: FsType,
     image: &std::path::Path,
     device: Option<&LoopDevice>,
@@ -147,8 +148,9 @@ fn grow(
         // The file did not grow now; a file system left small by another run grows at its next stage.
         return Ok(Done::Already);
     }
+    let files = if mount_point.is_none() { Some(growth::files(s, record)?) } else { None };
     s.host()
-        .grow_filesystem(&GrowRequest { device: node, fs, mount_point }, s.lock.own())
+        .grow_filesystem(&GrowRequest { device: node, fs, mount_point, files }, s.lock.own())
         .map_err(|error| s.fail(error))
 }
 

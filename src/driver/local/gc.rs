@@ -92,7 +92,7 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
     let reader = Reader::new(host, layout);
     let ids: BTreeSet<VolumeId> = reader.volume_ids()?.into_iter().collect();
     let mut directories: BTreeSet<PathBuf> = pools.iter().cloned().collect();
-    directories.insert(layout.default_pool());
+    directories.extend([layout.default_pool(), layout.growth()]);
     for id in &ids {
         if let Recorded::Present(record) = reader.volume(id)
             && let Some(image) = record.spec.backing.as_image()
@@ -151,7 +151,7 @@ pub fn clear_temporaries(
     owner: &Owner,
     pools: &[PathBuf],
 ) -> std::result::Result<Done, HostError> {
-    let records = [layout.volumes(), layout.snapshots(), layout.run_volumes()];
+    let records = [layout.volumes(), layout.snapshots(), layout.run_volumes(), layout.growth()];
     let mut done = Done::Already;
     for directory in pools.iter().chain(&records) {
         for name in host.list(directory)? {

@@ -12,6 +12,7 @@ mod detach;
 mod expand;
 pub mod gc;
 pub mod group;
+mod growth;
 mod guard;
 pub mod health;
 mod modify;

@@ -7,12 +7,12 @@ use std::time::Instant;
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode};
 use crate::model::record::Recorded;
-use crate::model::{Capacity, FileId, FsType, FsUuid, ObjectRef, SectorSize, SnapshotId, Source, VolumeId};
+use crate::model::{Capacity, FileId, FsType, FsUuid, LoopDevice, ObjectRef, SectorSize, SnapshotId, Source, VolumeId};
 use crate::state::VolumeLock;
 
 use super::own::{self, Own};
 use super::session::{Session, host_failure, state_error, with_help};
-use super::{LocalDriver, guard};
+use super::{LocalDriver, growth, guard};
 
 /// Something to copy from, locked while this lives.
 pub(super) struct Origin<'a> {
@@ -118,6 +118,15 @@ impl LocalDriver {
         };
         let image = guard::image(&s, &record, backing)?;
         let device = own::loop_of(&s, &record)?;
+        if growth::is_pending(&s, &record)? {
+            // Half grown it is nothing to copy; to finish it takes the volume for oneself.
+            if mode == LockMode::Shared {
+                drop(s);
+                return self.locked_volume_origin(id, LockMode::Exclusive);
+            }
+            let node = device.as_ref().map_or_else(|| image.path.clone(), LoopDevice::node);
+            growth::finish(&s, &record, &node)?;
+        }
         let mut freeze = None;
         let mut raw_node = None;
         if let Some(device) = &device {

@@ -12,7 +12,7 @@ use crate::model::{Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsTyp
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
 use super::session::{Session, with_help};
-use super::{LocalDriver, attach, guard, places, usage};
+use super::{LocalDriver, attach, growth, guard, places, usage};
 
 /// What a file system may leave unused at the end of its device: less than any allocation group or block group.
 const GROW_SLACK: u64 = 1 << 20;
@@ -371,6 +371,7 @@ fn prepare(
     if storage.verified {
         return Ok(());
     }
+    growth::finish(s, record, &storage.node)?;
     let probe = s.host().probe(&storage.node);
     let place = storage.node.display().to_string();
     let decision = guard::formatting(s, record, &fs, &place, &probe)?;
@@ -391,7 +392,9 @@ fn prepare(
         with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
     })?;
     if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, &fs, storage)? {
-        let request = GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None };
+        let files = growth::files(s, record)?;
+        let request =
+            GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None, files: Some(files) };
         s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
     }
     Ok(())
@@ -403,8 +406,12 @@ fn grow_mounted(s: &Session<'_>, record: &VolumeRecord, storage: &Storage, mount
     if storage.verified || fs.fs_type == FsType::Ext4 || !is_short(s, fs, storage)? {
         return Ok(());
     }
-    let request =
-        GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: Some(mount_point.to_owned()) };
+    let request = GrowRequest {
+        device: storage.node.clone(),
+        fs: fs.fs_type,
+        mount_point: Some(mount_point.to_owned()),
+        files: None,
+    };
     s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error)).map(drop)
 }
 

@@ -19,7 +19,11 @@ pub type Superblock = [u8; ext::SUPERBLOCK_LEN];
 pub const PRIMARY: u64 = ext::SUPERBLOCK;
 
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
+const COMPAT_RESIZE_INODE: u32 = 0x10;
 const INCOMPAT_RECOVER: u32 = 0x4;
+const INCOMPAT_META_BG: u32 = 0x10;
+const INCOMPAT_64BIT: u32 = 0x80;
+const RO_COMPAT_BIGALLOC: u32 = 0x200;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 const RO_COMPAT_SPARSE_SUPER: u32 = 0x1;
 const RO_COMPAT_GDT_CSUM: u32 = 0x10;
@@ -106,6 +110,35 @@ pub fn needs_recovery(superblock: &Superblock) -> bool {
 /// Whether the kernel has found errors in it.
 pub fn has_errors(superblock: &Superblock) -> bool {
     le16(superblock, STATE_AT) & STATE_ERRORS != 0
+}
+
+/// The size of its blocks in bytes: 1024 to 65536.
+pub fn block_size(superblock: &Superblock) -> usize {
+    1024 << le32(superblock, 0x18).min(6)
+}
+
+/// Its size in bytes.
+pub fn size(superblock: &Superblock) -> u64 {
+    let high = if le32(superblock, 0x60) & INCOMPAT_64BIT != 0 { u64::from(le32(superblock, 0x150)) << 32 } else { 0 };
+    (high | u64::from(le32(superblock, 0x04))).saturating_mul(block_size(superblock) as u64)
+}
+
+/// Whether blocks have to make room for group descriptors if it grows to that many bytes, or may have to: then a growth needs the
+/// bytes of files too.
+pub fn blocks_move(superblock: &Superblock, size: u64) -> bool {
+    let block = 1024_u64 << le32(superblock, 0x18).min(6);
+    let first = u64::from(le32(superblock, 0x14));
+    let per_group = u64::from(le32(superblock, 0x20)).max(1);
+    let incompat = le32(superblock, 0x60);
+    let wide = incompat & INCOMPAT_64BIT != 0;
+    let descriptor = if wide { u64::from(le16(superblock, 0xfe)).max(32) } else { 32 };
+    let descriptor_blocks =
+        |blocks: u64| blocks.saturating_sub(first).div_ceil(per_group).div_ceil((block / descriptor).max(1));
+    let reserved = le32(superblock, 0x5c) & COMPAT_RESIZE_INODE != 0;
+    let room = if reserved { u64::from(le16(superblock, 0xce)) } else { 0 };
+    let now = descriptor_blocks(self::size(superblock) / block);
+    let odd = incompat & INCOMPAT_META_BG != 0 || le32(superblock, 0x64) & RO_COMPAT_BIGALLOC != 0;
+    odd || descriptor_blocks(size / block) > now + room
 }
 
 /// Whether it turns read-only at an error.

@@ -3,6 +3,7 @@
 //! refuses.
 
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -80,7 +81,7 @@ fn xfs(path: &Path, uuid: FsUuid, lock: &Lock, attach: Attach<'_>) -> Result<()>
     if read_back(path, FsType::Xfs)? == uuid.to_string() {
         return Ok(());
     }
-    replay_xfs_log(path, attach)?;
+    replay_journal(path, FsType::Xfs, attach)?;
     let again = xfs_db(path, uuid, lock)?;
     if read_back(path, FsType::Xfs)? == uuid.to_string() {
         return Ok(());
@@ -104,14 +105,15 @@ fn xfs_db(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<Ran> {
     ])
 }
 
-/// Mounts the image once where nobody sees it, which replays the log, and unmounts it, which leaves it clean. A thread with
-/// a mount namespace of its own does so: should it be killed, mount and loop go with it.
-fn replay_xfs_log(path: &Path, attach: Attach<'_>) -> Result<()> {
-    let attached = attach(path)?;
-    let node = attached.device.node();
+/// Mounts the image or device once where nobody sees it, which replays the journal, and unmounts it, which leaves it clean. A thread
+/// with a mount namespace of its own does so: should it be killed, mount and loop go with it.
+pub(super) fn replay_journal(path: &Path, fs: FsType, attach: Attach<'_>) -> Result<()> {
+    let device = std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_block_device());
+    let attached = if device { None } else { Some(attach(path)?) };
+    let node = attached.as_ref().map_or_else(|| path.to_owned(), |attached| attached.device.node());
     // Any directory will do in a namespace that ends with this thread.
     let over = path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
-    let replayed = thread::scope(|scope| scope.spawn(|| mount_once(&node, &over)).join());
+    let replayed = thread::scope(|scope| scope.spawn(|| mount_once(&node, &over, fs)).join());
     drop(attached);
     match replayed {
         Ok(Ok(())) => Ok(()),
@@ -120,11 +122,16 @@ fn replay_xfs_log(path: &Path, attach: Attach<'_>) -> Result<()> {
     }
 }
 
-fn mount_once(node: &Path, over: &Path) -> nix::Result<()> {
+fn mount_once(node: &Path, over: &Path, fs: FsType) -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let option = match fs {
+        FsType::Xfs => Some("nouuid"),
+        FsType::Ext4 => Some("errors=remount-ro"),
+        FsType::Btrfs => None,
+    };
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount(Some(node), over, Some("xfs"), flags, Some("nouuid"))?;
+    mount(Some(node), over, Some(fs.as_str()), flags, option)?;
     umount2(over, MntFlags::UMOUNT_NOFOLLOW)
 }
 

@@ -1,13 +1,16 @@
 //! Growing a file system to the size of its device.
 //!
 //! What counts is the size read back afterwards, not the tool's exit status. ext4 grows mounted (which needs
-//! CAP_SYS_RESOURCE) or, after a whole check, unmounted and even as a plain image file; XFS and btrfs grow only mounted.
+//! CAP_SYS_RESOURCE) or unmounted and even as a plain image file ([`growth`]); XFS and btrfs grow only mounted. What the kernel
+//! grows is safe in its journal.
 
 use std::fs::File;
 use std::path::Path;
 
 use super::format::{open, size};
+use super::fs_uuid::Attach;
 use super::fsck::e2fsck;
+use super::growth;
 use super::helper::Helper;
 use super::probe::view::ReadAt;
 use crate::host::{ErrorKind, GrowRequest, HostError, Lock, Result};
@@ -24,20 +27,27 @@ const SLACK: u64 = 4 << 20;
 ///
 /// # Errors
 /// A privilege is missing, a tool failed, or the size read back is not the device's.
-pub fn grow_filesystem(request: &GrowRequest, lock: &Lock) -> Result<Done> {
+pub fn grow_filesystem(request: &GrowRequest, lock: &Lock, attach: Attach<'_>) -> Result<Done> {
     let device = &request.device;
+    let finished = match (&request.files, &request.mount_point) {
+        (Some(files), None) => growth::finish(device, &files.log)?,
+        _ => Done::Already,
+    };
     let file = open(device, false)?;
     let wanted = ReadAt::size(&file).map_err(|error| HostError::io(ACT, device, &error))?;
     let before = measure(request, &file)?;
     if before == wanted / 4096 * 4096 {
-        return Ok(Done::Already);
+        return Ok(finished);
     }
     match (request.fs, &request.mount_point) {
-        (FsType::Ext4, None) => {
-            // resize2fs wants a whole check first, and so does anybody who moves block groups.
-            e2fsck(ACT, device, &["-f", "-p"], lock)?;
-            resize2fs(device, lock)?;
-        }
+        (FsType::Ext4, None) => match &request.files {
+            Some(files) => growth::grow(device, files, lock, attach)?,
+            None => {
+                // resize2fs wants a whole check first, and so does anybody who moves block groups.
+                e2fsck(ACT, device, &["-f", "-p"], lock)?;
+                resize2fs(device, lock)?;
+            }
+        },
         (FsType::Ext4, Some(_)) => resize2fs(device, lock)?,
         (FsType::Xfs, Some(mount_point)) => {
             run("xfs_growfs", device, lock, &["-d".as_ref(), mount_point.as_os_str()])?;
@@ -57,7 +67,7 @@ pub fn grow_filesystem(request: &GrowRequest, lock: &Lock) -> Result<Done> {
         let cause = format!("the file system has {after} bytes after growing, its device {wanted}");
         return Err(HostError::new(ErrorKind::Verify, ACT, device, cause));
     }
-    Ok(if after > before { Done::Changed } else { Done::Already })
+    Ok(if after > before { Done::Changed } else { finished })
 }
 
 fn resize2fs(device: &Path, lock: &Lock) -> Result<()> {

@@ -26,10 +26,11 @@ const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin:/run/current-system/sw/bin";
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Every helper: name, what it is needed for, Debian package.
-const TOOLS: [(&str, &str, &str); 10] = [
+const TOOLS: [(&str, &str, &str); 11] = [
     ("mke2fs", "making ext4", "e2fsprogs"),
     ("e2fsck", "checking ext4", "e2fsprogs"),
     ("resize2fs", "growing ext4", "e2fsprogs"),
+    ("e2image", "growing ext4 that is not mounted", "e2fsprogs"),
     ("tune2fs", "new UUIDs of old ext4", "e2fsprogs"),
     ("mkfs.xfs", "making xfs", "xfsprogs"),
     ("xfs_growfs", "growing xfs", "xfsprogs"),
@@ -82,6 +83,18 @@ impl Helper<'_> {
     /// # Errors
     /// It is not installed, could not be started, or was ended because its time was up.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Ran> {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same with variables of csictl's own choice besides the two.
+    ///
+    /// # Errors
+    /// It is not installed or could not be started.
+    pub fn run_with<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        variables: &[(&str, &str)],
+    ) -> Result<Ran> {
         let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let path = find(self.tool).ok_or_else(|| self.missing())?;
         let failed = |error: std::io::Error| HostError::io(self.act, self.object, &error);
@@ -93,7 +106,7 @@ impl Helper<'_> {
         let err = out.try_clone().map_err(failed)?;
         let mut command = Command::new(&path);
         command.args(&arguments).env_clear().env("LC_ALL", "C").env("PATH", PATH).current_dir("/").process_group(0);
-        command.stdin(stdin).stdout(out).stderr(err);
+        command.envs(variables.iter().copied()).stdin(stdin).stdout(out).stderr(err);
         let mut child = command.spawn().map_err(failed)?;
         // The command keeps the pipe's writing ends, and reading would never end.
         drop(command);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::commit::Commits;
 use super::errors::failed;
 use super::{
-    bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, helper, identity,
-    image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
+    bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, growth, helper,
+    identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
 };
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, Extents, FileFacts, FormatRequest,
@@ -345,7 +345,11 @@ impl Host for LinuxHost {
     }
 
     fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done> {
-        grow::grow_filesystem(request, lock)
+        grow::grow_filesystem(request, lock, &loopdev::attach_for_a_moment)
+    }
+
+    fn finish_growth(&self, device: &Path, log: &Path) -> Result<Done> {
+        growth::finish(device, log)
     }
 
     fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()> {

@@ -22,6 +22,7 @@ mod freeze;
 pub mod fs_uuid;
 pub mod fsck;
 pub mod grow;
+pub mod growth;
 pub mod helper;
 mod host;
 mod identity;

@@ -303,7 +303,8 @@ fn one_file_has_one_loop_and_growing_ext4_online_needs_its_privilege() {
     let (image, device) = staged(&host, FsType::Ext4);
     host.resize_image(&image.path, image.file, Capacity::gib(2), false).unwrap();
     host.resize_loop(device.index, image.file).unwrap();
-    let grow = GrowRequest { device: device.node(), fs: FsType::Ext4, mount_point: Some("/run/stage".into()) };
+    let grow =
+        GrowRequest { device: device.node(), fs: FsType::Ext4, mount_point: Some("/run/stage".into()), files: None };
     host.set_facts(|facts| facts.can_grow_ext4_online = false);
     assert_eq!(host.grow_filesystem(&grow, &lock(&host)).unwrap_err().kind, ErrorKind::Permission);
     host.set_facts(|facts| facts.can_grow_ext4_online = true);

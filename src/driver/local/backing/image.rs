@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::driver::local::guard;
 use crate::driver::local::session::Session;
+use crate::driver::local::{growth, guard};
 use crate::driver::{Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, FormatRequest, GrowRequest, NewImage, Place};
 use crate::model::observed::ObservedImage;
@@ -33,6 +33,8 @@ pub fn make(
     record.image = None;
     record.attach_mark = record.spec.is_raw();
     s.put_record(record.clone(), true)?;
+    // Of an image that is gone.
+    growth::forget(s, &record)?;
     let (made, path) = (fill(s, &mut record, backing, notes)?, backing.image_path(&s.id));
     s.host().place_image(&backing.part_path(&s.id), &path, Place::New).map_err(|error| s.fail(error))?;
     // Not flushed: should a power cut lose it, the image in its place says as much.
@@ -60,6 +62,7 @@ pub fn replace(
     let made = fill(s, &mut record, backing, notes)?;
     let place = old.map_or(Place::New, |old| Place::Replace(old.file));
     s.host().place_image(&backing.part_path(&s.id), &path, place).map_err(|error| s.fail(error))?;
+    growth::forget(s, &record)?;
     if let Some((old, backing)) = elsewhere {
         remove(s, old, backing)?;
     }
@@ -154,7 +157,7 @@ fn copy(
     if let (Some(fs), Some(uuid)) = (record.spec.fs_type(), record.fs_uuid) {
         s.host().change_uuid(part, fs, uuid, s.lock.own()).map_err(|error| s.fail(error))?;
         if grown && fs == FsType::Ext4 {
-            let request = GrowRequest { device: part.to_owned(), fs, mount_point: None };
+            let request = GrowRequest { device: part.to_owned(), fs, mount_point: None, files: None };
             s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
         }
     }
@@ -248,7 +251,7 @@ pub fn remove(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking) ->
         s.host().remove_image(&path, Some(image.file)).map_err(fail)?;
     }
     s.host().remove_image(&backing.part_path(&s.id), None).map_err(fail)?;
-    Ok(())
+    growth::forget(s, record)
 }
 
 /// Refuses while a loop device shows the file.

@@ -1,0 +1,58 @@
+//! Where growing unmounted ext4 keeps its two files, and what a growth that was cut short has left to do: it is done before anybody gets
+//! at the file system.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::Result;
+use crate::host::GrowthFiles;
+use crate::model::record::VolumeRecord;
+use crate::model::{Backing, Done, FsType};
+
+use super::session::{Session, with_help};
+
+/// The files of a growth: beside an image; a device's among the records.
+pub(super) fn files(s: &Session<'_>, record: &VolumeRecord) -> Result<GrowthFiles> {
+    if let Backing::Image(backing) = &record.spec.backing {
+        return Ok(GrowthFiles { scratch: backing.part_path(&s.id), log: backing.growth_path(&s.id) });
+    }
+    let folder = s.layout().growth();
+    s.host().make_dir(&folder, 0o700).map_err(|error| s.fail(error))?;
+    Ok(GrowthFiles { scratch: folder.join(format!(".{}.img.part", s.id)), log: log(s, record) })
+}
+
+fn log(s: &Session<'_>, record: &VolumeRecord) -> PathBuf {
+    match &record.spec.backing {
+        Backing::Image(backing) => backing.growth_path(&s.id),
+        _ => s.layout().growth().join(format!(".{}.img.grow", s.id)),
+    }
+}
+
+/// Whether a growth of it was cut short.
+pub(super) fn is_pending(s: &Session<'_>, record: &VolumeRecord) -> Result<bool> {
+    if record.spec.fs_type() != Some(FsType::Ext4) {
+        return Ok(false);
+    }
+    let found = s.host().stat(&log(s, record)).map_err(|error| s.fail(error))?;
+    Ok(found.is_some())
+}
+
+/// Carries out what is left of a growth, on its device or on the image that is not attached.
+pub(super) fn finish(s: &Session<'_>, record: &VolumeRecord, node: &Path) -> Result<Done> {
+    if !is_pending(s, record)? {
+        return Ok(Done::Already);
+    }
+    s.host().finish_growth(node, &log(s, record)).map_err(|error| {
+        with_help(
+            s.fail(error),
+            "it is finished by the next apply that can write to it; its data is not touched by that",
+        )
+    })
+}
+
+/// Forgets a growth together with the image it was of.
+pub(super) fn forget(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
+    if is_pending(s, record)? {
+        s.host().remove_small(&log(s, record), true).map_err(|error| s.fail(error))?;
+    }
+    Ok(())
+}
