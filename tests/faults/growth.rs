@@ -129,7 +129,8 @@ fn a_disk_that_has_grown_is_grown_into_whatever_is_killed() {
         }
         let check = std::process::Command::new("e2fsck").arg("-fn").arg(&disk.file).output().unwrap();
         verdict.expect(check.status.success(), || String::from_utf8_lossy(&check.stdout).into_owned());
-        let size = csictl::host::linux::format::size(&disk.file, csictl::model::FsType::Ext4).map(|size| size.get());
+        let size = csictl::host::linux::format::size(&disk.file, csictl::model::FsType::Ext4)
+            .map(csictl::model::Capacity::get);
         verdict.expect(size.as_ref().is_ok_and(|size| *size == 300 << 20), || format!("it did not grow: {size:?}"));
         let left: Vec<_> = std::fs::read_dir(place.state().join("growth")).into_iter().flatten().flatten().collect();
         verdict.expect(left.is_empty(), || format!("left: {left:?}"));

@@ -159,7 +159,7 @@ impl Work<'_> {
     }
 
     fn tool(&self, tool: &'static str) -> Helper<'_> {
-        Helper { tool, act: ACT, object: self.device, lock: self.lock.file() }
+        Helper { tool, act: ACT, object: self.device, lock: self.lock.file(), limit: None }
     }
 
     fn check(&self, options: &[&str]) -> Result<Ran> {
