@@ -179,3 +179,21 @@ fn a_mkfs_that_hangs_is_ended_with_step_timeout_and_leaves_nothing() {
         }
     }
 }
+
+/// A child that another thread forks has, until its exec, a copy of the descriptor with which the device was held for the look at it.
+#[test]
+fn a_device_that_is_held_for_a_moment_when_mkfs_opens_it_is_waited_for() {
+    for (fs, program, size) in MAKERS {
+        let place = Place::new();
+        place.write("m.toml", &image(fs, size));
+        let words = if fs == "ext4" { "is apparently in use by the system" } else { "Device or resource busy" };
+        let body = format!(
+            "echo run >>$LOG; [ $(wc -l <$LOG) -gt 2 ] && exec \"$REAL\" \"$@\"; echo \"cannot open: {words}\" >&2; exit 1"
+        );
+        let busy = Instead::of(&place, program, &body);
+        place.ok(&["apply", "m.toml", "--yes"]);
+        assert_eq!(busy.said().len(), 3, "{program}");
+        drop(busy);
+        place.ok(&["destroy", "m.toml", "--yes"]);
+    }
+}

@@ -151,7 +151,13 @@ const ROWS: [Row; 27] = [
         ],
     ),
     ("killed while frozen", &["it_thaws_when_its_process_is_killed", "what_somebody_left_frozen_is_thawed"]),
-    ("fstrim on a full volume", &["trim_and_zeroing_give_up_nothing_of_a_full_image_and_all_of_a_sparse_one"]),
+    (
+        "fstrim on a full volume",
+        &[
+            "trim_and_zeroing_give_up_nothing_of_a_full_image_and_all_of_a_sparse_one",
+            "fstrim_takes_nothing_of_a_full_volume_and_gives_a_sparse_ones_space_back",
+        ],
+    ),
     ("private mount propagation", &["propagation_is_what_was_asked_for_whatever_the_parent_is"]),
     ("memory limit", &["too_little_memory_is_an_error_without_harm"]),
     (

@@ -204,3 +204,43 @@ fn a_pool_without_room_for_the_try_is_an_error_and_changes_nothing() {
     assert!(!files.scratch.exists() && !files.log.exists());
     sh(&place, "umount small");
 }
+
+#[test]
+fn a_btrfs_is_not_cloned_to_a_size_the_kernel_cannot_grow_it_to() {
+    let place = Place::new();
+    let manifest = |clone: &str| {
+        let clone = if clone.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "[volumes.b]\ncapacity = \"{clone}\"\nimage = {{ allocate = \"sparse\" }}\nfs = {{ type = \"btrfs\" }}\nsource = {{ volume = \"a\" }}\n\
+                 [[pods.p.mounts]]\nvolume = \"b\"\npath = \"/b\"\n"
+            )
+        };
+        place.write(
+            "m.toml",
+            &format!(
+                "version = 1\nproject = \"p\"\n[pools.main]\npath = \"pool\"\n[pods.p]\nroot = \"p\"\n[volumes.a]\ncapacity = \"128MiB\"\n\
+                 image = {{ allocate = \"sparse\" }}\nfs = {{ type = \"btrfs\" }}\n[[pods.p.mounts]]\nvolume = \"a\"\npath = \"/a\"\n{clone}"
+            ),
+        );
+    };
+    manifest("");
+    place.ok(&["apply", "m.toml", "--yes"]);
+    fs::write(place.join("p/a/canary"), "canary").unwrap();
+
+    manifest("200MiB");
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+    assert!(code != 0 && said.contains("resizes no btrfs to less than 256"), "{code}: {said}");
+    assert!(!place.join("pool/p.b.img").exists(), "nothing was made");
+    for (size, mib) in [("128MiB", 128), ("256MiB", 256)] {
+        manifest(size);
+        place.ok(&["apply", "m.toml", "--yes"]);
+        assert_eq!(fs::read_to_string(place.join("p/b/canary")).unwrap(), "canary");
+        let number = |format: &str| sh(&place, &format!("stat -f -c %{format} p/b")).trim().parse::<u64>().unwrap();
+        let bytes = number("b") * number("S");
+        assert_eq!(bytes, mib * MIB, "{size}");
+        place.ok(&["plan", "m.toml", "--detailed-exitcode"]);
+        place.ok(&["destroy", "m.toml", "--yes", "--delete-data", "b"]);
+    }
+}

@@ -13,4 +13,5 @@ mod probe;
 mod records;
 mod rig;
 mod state;
+mod trim;
 mod verbs;

@@ -13,9 +13,6 @@ use super::own::{self, Own};
 use super::session::{Session, with_help};
 use super::{LocalDriver, growth, guard, modify};
 
-/// The kernel resizes no btrfs to less (`btrfs_ioctl_resize`).
-const BTRFS_GROWN_LEAST: Capacity = Capacity::mib(256);
-
 pub(super) fn expand(driver: &LocalDriver, request: &ExpandRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
     let record = s.existing()?;
@@ -59,13 +56,7 @@ fn expand_image(
     let image = guard::image(s, &record, backing)?;
     let (file, size) = guard::size_of(&image);
     let to = to.max(size);
-    if to > size && to < BTRFS_GROWN_LEAST && record.spec.fs.as_ref().is_some_and(|fs| fs.fs_type == FsType::Btrfs) {
-        return Err(s.refuse(
-            Refusal::OutOfRange,
-            format!("the kernel resizes no btrfs to less than {BTRFS_GROWN_LEAST}"),
-            format!("ask for {BTRFS_GROWN_LEAST} or more"),
-        ));
-    }
+    growth::is_enough(s, record.spec.fs_type(), size, to)?;
     let device = own::loop_of(s, &record)?;
     let mount_point = mounted_at(s, &record)?;
     let fs = record.spec.fs_type();

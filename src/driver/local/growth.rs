@@ -3,12 +3,32 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::driver::Result;
+use crate::driver::{Refusal, Result};
 use crate::host::GrowthFiles;
 use crate::model::record::VolumeRecord;
-use crate::model::{Backing, Done, FsType};
+use crate::model::{Backing, Capacity, Done, FsType};
 
 use super::session::{Session, with_help};
+
+/// The kernel resizes no btrfs to less (`btrfs_ioctl_resize`).
+const BTRFS_GROWN_LEAST: Capacity = Capacity::mib(256);
+
+/// Refuses a size to which no file system of that type could be grown.
+pub(super) fn is_enough(s: &Session<'_>, fs: Option<FsType>, from: Capacity, to: Capacity) -> Result<()> {
+    if to <= from || can_reach(fs, to) {
+        return Ok(());
+    }
+    Err(s.refuse(
+        Refusal::OutOfRange,
+        format!("the kernel resizes no btrfs to less than {BTRFS_GROWN_LEAST}"),
+        format!("ask for {BTRFS_GROWN_LEAST} or more, or leave it at {from}"),
+    ))
+}
+
+/// Whether a file system of that type can be grown to that size.
+pub(super) fn can_reach(fs: Option<FsType>, to: Capacity) -> bool {
+    fs != Some(FsType::Btrfs) || to >= BTRFS_GROWN_LEAST
+}
 
 /// The files of a growth: beside an image; a device's among the records.
 pub(super) fn files(s: &Session<'_>, record: &VolumeRecord) -> Result<GrowthFiles> {

@@ -7,7 +7,9 @@ use crate::host::{FormatRequest, FsMount, GrowRequest};
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::mount_options::{MountKind, check_all};
 use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{Allocate, Backing, BlockId, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec};
+use crate::model::{
+    Allocate, Backing, BlockId, Capacity, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec,
+};
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
@@ -403,7 +405,8 @@ fn prepare(
 /// xfs and btrfs grow only while mounted.
 fn grow_mounted(s: &Session<'_>, record: &VolumeRecord, storage: &Storage, mount_point: &Path) -> Result<()> {
     let Some(fs) = &record.spec.fs else { return Ok(()) };
-    if storage.verified || fs.fs_type == FsType::Ext4 || !is_short(s, fs, storage)? {
+    let can = fs.fs_type != FsType::Ext4 && growth::can_reach(Some(fs.fs_type), Capacity::bytes(storage.size));
+    if storage.verified || !can || !is_short(s, fs, storage)? {
         return Ok(());
     }
     let request = GrowRequest {

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::helper::{Helper, e2fsprogs};
+use super::patience::patiently;
 use crate::host::{ErrorKind, FormatRequest, HostError, Lock, Result};
 use crate::model::{FsType, SectorSize, mkfs_options};
 
@@ -39,8 +40,18 @@ pub fn run(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Res
         FsType::Btrfs => ("mkfs.btrfs", btrfs(request)),
     };
     let helper = Helper { tool, act: "format", object: &request.path, lock: lock.file(), limit };
-    helper.succeed(arguments).map(drop)
+    // It opens a device for itself alone, as the look at it did a moment ago.
+    patiently(is_busy, || helper.succeed(arguments.iter()).map(drop))
 }
+
+/// Whether a mkfs found its device held by somebody: then it has written nothing.
+fn is_busy(error: &HostError) -> bool {
+    let said = error.tool_output.as_deref().unwrap_or_default();
+    error.kind == ErrorKind::ToolFailed && BUSY.iter().any(|words| said.contains(words))
+}
+
+/// What mkfs.xfs and mkfs.btrfs, and mke2fs, say of a device that somebody else holds.
+const BUSY: [&str; 2] = ["Device or resource busy", "is apparently in use by the system"];
 
 /// Whether the request can be met at all.
 ///
@@ -213,6 +224,17 @@ mod tests {
             line(&btrfs(&request(FsType::Btrfs, &["--csum", "xxhash"]))),
             format!("-q -U {UUID} -L db -K --csum xxhash -- /pool/.a.img.part")
         );
+    }
+
+    #[test]
+    fn a_device_that_is_held_is_told_from_other_failures() {
+        let failed = |said: &str| {
+            let error = HostError::new(ErrorKind::ToolFailed, "format", "/dev/loop3", "it failed");
+            is_busy(&error.with_output(said))
+        };
+        assert!(failed("mkfs.xfs: cannot open /dev/loop3: Device or resource busy\n"));
+        assert!(failed("/dev/loop3 is apparently in use by the system; will not make a filesystem here!\n"));
+        assert!(!failed("mkfs.xfs: error reading existing superblock: Input/output error\n"));
     }
 
     #[test]

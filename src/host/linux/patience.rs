@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Milliseconds between tries.
-const PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 32];
+const PAUSES: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// Tries again for a moment while `is_busy` says so of the error.
 pub fn patiently<T, E>(is_busy: impl Fn(&E) -> bool, mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {

@@ -137,6 +137,7 @@ fn copy(
             format!("ask for at least {}", origin.size),
         ));
     }
+    growth::is_enough(s, record.spec.fs_type(), origin.size, size)?;
     let full = backing.allocate == Allocate::Full;
     let request = CopyRequest {
         from: origin.path.clone(),
