@@ -21,7 +21,7 @@ pub use csi::{CsiArgs, CsiCall};
 pub use global::{Global, Output};
 #[cfg(feature = "serve")]
 pub use serve::{ModeArg, ServeArgs};
-pub use values::{ApproveArg, ColorArg, LogFormat, OnError, ProgressArg, Shell};
+pub use values::{ApproveArg, ApproveKind, ColorArg, LogFormat, OnError, ProgressArg, Shell};
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -6,6 +6,7 @@ use std::fmt;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
 use tracing_subscriber::registry::LookupSpan;
@@ -32,7 +33,7 @@ pub fn start(global: &Global, serves: bool, printer: &Printer) {
     let filter = match variable {
         // What was typed wins over what was exported.
         Some(value) if global.verbose == 0 && !global.quiet => EnvFilter::new(value),
-        _ => EnvFilter::default().add_directive(level.into()),
+        _ => quiet(level).into_iter().fold(EnvFilter::default().add_directive(level.into()), EnvFilter::add_directive),
     };
     let journald = std::env::var_os("JOURNAL_STREAM").is_some();
     let printer = printer.clone();
@@ -46,6 +47,13 @@ pub fn start(global: &Global, serves: bool, printer: &Printer) {
         }
         LogFormat::Text => builder.try_init(),
     };
+}
+
+/// The transport's own lines: each frame is one. Only where everything is asked for.
+fn quiet(level: LevelFilter) -> Vec<Directive> {
+    let noisy = ["h2", "hyper", "hyper_util", "tonic", "tower", "tokio_util", "mio"];
+    let noisy = noisy.iter().filter(|_| level == LevelFilter::DEBUG);
+    noisy.filter_map(|target| format!("{target}=info").parse().ok()).collect()
 }
 
 /// Lines with a syslog priority in front, `<3>`, where journald reads them.

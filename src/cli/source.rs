@@ -7,9 +7,8 @@ use super::context::Context;
 use super::exit::Exit;
 use super::problem::{Failure, Problem, Result};
 use crate::manifest;
-use crate::model::Desired;
-#[cfg(feature = "serve")]
 use crate::model::StorageConfig;
+use crate::model::{Desired, Layout};
 
 /// The path that means stdin.
 const STDIN: &str = "-";
@@ -57,9 +56,8 @@ impl Source {
     ///
     /// # Errors
     /// Every error of the configuration.
-    #[cfg(feature = "serve")]
-    pub fn storage(&self, context: &Context) -> Result<StorageConfig> {
-        let against = manifest::Context { name: &self.name, base_dir: &self.base_dir, layout: &context.layout };
+    pub fn storage(&self, layout: &Layout) -> Result<StorageConfig> {
+        let against = manifest::Context { name: &self.name, base_dir: &self.base_dir, layout };
         Ok(manifest::storage(&self.text, &against)?)
     }
 

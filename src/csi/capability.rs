@@ -3,12 +3,19 @@
 
 use tonic::Status;
 
+use super::parameters::shown;
 use super::proto::VolumeCapability;
 use super::proto::volume_capability::AccessType;
 use super::proto::volume_capability::access_mode::Mode;
+use super::request::MAP_MAX;
 pub use crate::model::Capability;
 use crate::model::mount_options::{self, MountKind};
 use crate::model::{AccessMode, FsType, VolumeMode};
+
+/// Bytes of a mount flag that is said back whole; none that is allowed is longer.
+const FLAG_SHOWN: usize = 80;
+/// More mount flags than these are not complained about at once.
+const REFUSED_SHOWN: usize = 4;
 
 /// The file system of a volume that asks for none.
 const DEFAULT_FS: FsType = FsType::Ext4;
@@ -31,11 +38,7 @@ impl Capability {
             }),
             AccessType::Mount(mount) => {
                 let fs_type = fs_type(&mount.fs_type)?;
-                let kind = MountKind::Fs(fs_type.unwrap_or(DEFAULT_FS));
-                if let Err(refused) = mount_options::check_all(kind, &mount.mount_flags) {
-                    let text: Vec<_> = refused.iter().map(|(_, option)| option.to_string()).collect();
-                    return Err(Status::invalid_argument(text.join("; ")));
-                }
+                flags(fs_type.unwrap_or(DEFAULT_FS), &mount.mount_flags)?;
                 Ok(Self {
                     volume_mode: VolumeMode::Filesystem,
                     fs_type,
@@ -64,6 +67,23 @@ impl Capability {
     }
 }
 
+/// Refuses mount flags that are too many, or not allowed.
+fn flags(fs_type: FsType, flags: &[String]) -> Result<(), Status> {
+    let size: usize = flags.iter().map(String::len).sum();
+    if size > MAP_MAX {
+        return Err(Status::invalid_argument(format!("mount_flags have {size} bytes, the most is {MAP_MAX}")));
+    }
+    let Err(refused) = mount_options::check_all(MountKind::Fs(fs_type), flags) else { return Ok(()) };
+    let text = |(at, why): &(usize, mount_options::RefusedMountOption)| match flags.get(*at) {
+        Some(flag) if flag.len() > FLAG_SHOWN => {
+            format!("mount flag '{}…' has {} bytes and is none that is allowed", shown(flag), flag.len())
+        }
+        _ => why.to_string(),
+    };
+    let texts: Vec<_> = refused.iter().take(REFUSED_SHOWN).map(text).collect();
+    Err(Status::invalid_argument(texts.join("; ")))
+}
+
 fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("volume_capability has no {field}"))
 }
@@ -89,7 +109,7 @@ fn fs_type(text: &str) -> Result<Option<FsType>, Status> {
         return Ok(None);
     }
     let known = || FsType::ALL.map(FsType::as_str).join(", ");
-    let unknown = |()| Status::invalid_argument(format!("fs_type '{}': use one of {}", text.escape_debug(), known()));
+    let unknown = |()| Status::invalid_argument(format!("fs_type '{}': use one of {}", shown(text), known()));
     text.parse().map(Some).map_err(unknown)
 }
 
@@ -97,7 +117,7 @@ fn group(text: &str) -> Result<Option<u32>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bad = |_| Status::invalid_argument(format!("volume_mount_group '{}' is no group number", text.escape_debug()));
+    let bad = |_| Status::invalid_argument(format!("volume_mount_group '{}' is no group number", shown(text)));
     text.parse().map(Some).map_err(bad)
 }
 

@@ -18,6 +18,32 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// What a caller of this call does next.
+    pub fn help_for(&self, rpc: &str) -> &'static str {
+        match (self.code, rpc) {
+            (Code::ResourceExhausted, "CreateVolume") => {
+                "get-capacity tells what room is left, node-get-info where volumes are made"
+            }
+            (Code::ResourceExhausted, "ControllerPublishVolume" | "NodeStageVolume") => {
+                "node-get-info tells how many volumes the node takes, list-volumes which are published there"
+            }
+            (Code::FailedPrecondition, "DeleteVolume") => {
+                "node-unpublish-volume, node-unstage-volume and controller-unpublish-volume take it down"
+            }
+            (Code::FailedPrecondition, "NodePublishVolume") => {
+                "node-stage-volume stages it; node-unpublish-volume takes it from where it is shown"
+            }
+            (Code::FailedPrecondition, "NodeUnstageVolume") => "node-unpublish-volume takes it from where it is shown",
+            (Code::FailedPrecondition, "ControllerPublishVolume" | "NodeStageVolume") => {
+                "controller-get-volume tells which node has it; controller-unpublish-volume takes it from there"
+            }
+            (Code::FailedPrecondition, "ControllerExpandVolume" | "NodeExpandVolume") => {
+                "node-unpublish-volume and node-unstage-volume take it down for an expansion"
+            }
+            _ => self.help,
+        }
+    }
+
     /// Its number on the wire, 1 to 16.
     pub fn number(&self) -> u8 {
         ERRORS.iter().zip(1..).find(|(facts, _)| facts.code == self.code).map_or(2, |(_, number)| number)
@@ -112,7 +138,7 @@ pub const ERRORS: &[Facts] = &[
         "csictl::csi::resource-exhausted",
         "No room",
         "There is no space in the pool, no free place on the node, or too many calls are running at once. Exit code 108.",
-        "free some space, or try again later if the server is busy",
+        "get-capacity tells what room is left; ask for less, or free some",
     ),
     facts(
         Code::FailedPrecondition,
@@ -120,7 +146,7 @@ pub const ERRORS: &[Facts] = &[
         "csictl::csi::failed-precondition",
         "Not in this state",
         "The object has to be brought into another state first: unpublished before it is unstaged, without snapshots before it is deleted, made ready before it is used. The message says which. Exit code 109.",
-        "do what the message says first",
+        "controller-get-volume and list-snapshots tell the state it is in",
     ),
     facts(
         Code::Aborted,

@@ -88,6 +88,12 @@ impl Config {
         topology.segments.iter().all(|(key, value)| ours.get(key) == Some(value))
     }
 
+    /// Where everything made here is, as a requirement has it.
+    pub fn everywhere(&self) -> TopologyRequirement {
+        let here = Topology { segments: self.segments().into_iter().collect() };
+        TopologyRequirement { requisite: vec![here], preferred: Vec::new() }
+    }
+
     /// The topology of everything made here: the node, and what `--topology` adds.
     pub fn segments(&self) -> BTreeMap<String, String> {
         let mut segments = self.topology.clone();

@@ -130,12 +130,14 @@ impl Mutable {
                 )));
             }
         };
-        let options = |text: &String| {
-            let words = text.split(|c: char| c == ',' || c.is_whitespace());
-            words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
-        };
-        Ok(Self { allocate, mount_options: map.get("mount_options").map(options) })
+        Ok(Self { allocate, mount_options: map.get("mount_options").map(|text| mount_option_words(text)) })
     }
+}
+
+/// The options in a list of them, which has commas or spaces between.
+pub fn mount_option_words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace());
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// A map as it is kept and compared: without what is the orchestrator's. The file system's name is kept apart.

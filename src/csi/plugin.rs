@@ -2,7 +2,7 @@
 //! awaited; when the call is given up the work is not.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio::sync::Semaphore;
 use tonic::Status;
@@ -15,11 +15,12 @@ use super::proto::Topology;
 use super::room::Ledger;
 use super::server::{Readiness, limits};
 use super::status;
-use crate::driver::local::LocalDriver;
+use crate::driver::local::{Kept, LocalDriver};
 use crate::exec::Engine;
 use crate::exec::lanes::Lane;
-use crate::model::VolumeId;
 use crate::model::record::{SnapshotRecord, VolumeRecord};
+use crate::model::{StorageConfig, VolumeId};
+use crate::state::Reader;
 
 /// What all services share. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ struct Inner {
     driver: LocalDriver,
     engine: Engine,
     config: Config,
+    /// Pools and classes, as they were last read.
+    storage: RwLock<Arc<StorageConfig>>,
     /// Where everything made here is, worked out once for lists of thousands.
     topology: Topology,
     in_flight: InFlight,
@@ -74,6 +77,7 @@ impl Plugin {
         let plugin = Self(Arc::new(Inner {
             driver,
             engine,
+            storage: RwLock::new(Arc::new(config.storage.clone())),
             topology: Topology { segments: config.segments().into_iter().collect() },
             config,
             in_flight: InFlight::default(),
@@ -119,6 +123,21 @@ impl Plugin {
         &self.0.config
     }
 
+    /// Pools and classes, as they are now.
+    pub fn storage(&self) -> Arc<StorageConfig> {
+        self.0.storage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on with these pools and classes. Directories that were pools are still minded: volumes may lie in them.
+    pub fn set_storage(&self, storage: StorageConfig) {
+        let mut kept = Kept::clone(&self.driver().kept());
+        kept.pools.extend(storage.pools.values().map(|pool| pool.path.clone()));
+        kept.pools.sort();
+        kept.pools.dedup();
+        self.driver().keep(kept);
+        *self.0.storage.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(storage);
+    }
+
     /// Whether the machine can be served now.
     ///
     /// # Errors
@@ -160,12 +179,30 @@ impl Plugin {
         let records = self.volumes()?;
         let here = |record: &VolumeRecord| record.attachment.as_ref().is_some_and(|is| is.node == *node);
         let published = records.iter().filter(|(_, record)| record.present().is_some_and(here)).map(|(id, _)| id);
-        let taken: BTreeSet<&VolumeId> = published.chain(attaching.iter()).collect();
+        let staged = self.staged_here(&records)?;
+        let taken: BTreeSet<&VolumeId> = published.chain(&staged).chain(attaching.iter()).collect();
         if taken.len() >= most && !taken.contains(id) {
-            return Err(Status::resource_exhausted(format!("node '{node}' takes {most} volumes and has them")));
+            return Err(Status::resource_exhausted(format!(
+                "node '{node}' takes {most} volumes and has them (--max-volumes-per-node): take one away from it first, or use another node"
+            )));
         }
         attaching.insert(id.clone());
         Ok(Place { attaching: self.0.attaching.clone(), id: id.clone() })
+    }
+
+    /// Volumes that an orchestrator has staged here, attached before or not. Inline ephemeral ones are not counted by it either.
+    fn staged_here(&self, records: &Records<VolumeRecord>) -> Result<Vec<VolumeId>, Status> {
+        let driver = self.driver();
+        let ids = Reader::new(driver.host(), driver.layout()).run_ids().map_err(|error| status::of_host(&error))?;
+        let mut staged = Vec::new();
+        for id in ids {
+            let ephemeral = records.get(&id).and_then(|record| record.present()).is_some_and(|it| it.spec.ephemeral);
+            let run = if ephemeral { None } else { driver.run_record(&id).map_err(|error| status::of(&error))? };
+            if run.is_some_and(|run| run.staging_path.is_some() && run.stage_capability.is_some()) {
+                staged.push(id);
+            }
+        }
+        Ok(staged)
     }
 
     /// Every volume's record as it is now. Blocks: for work on a lane.

@@ -1,17 +1,17 @@
 //! From a request to the volume it describes: class, parameters, capabilities, size and source come together in one spec. Pure, so that every
 //! rule has a test of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tonic::Status;
 
 use super::capability::Capability;
-use super::parameters::{Parameters, shown};
+use super::parameters::{Parameters, mount_option_words, shown};
 use super::proto::CapacityRange as Wanted;
 use crate::model::mount_options::{self, MountKind};
 use crate::model::{
-    Allocate, Asked, Backing, Capacity, CapacityRange, FormatPolicy, FsSpec, FsType, ImageBacking, Owner, Pool,
-    Reclaim, SectorSize, Source, StorageClass, StorageConfig, VolumeId, VolumeMode, VolumeSpec, mkfs_options,
+    Asked, Backing, Capacity, CapacityRange, FormatPolicy, FsSpec, FsType, ImageBacking, Owner, Pool, Reclaim,
+    SectorSize, Source, StorageClass, StorageConfig, VolumeId, VolumeMode, VolumeSpec, mkfs_options,
 };
 
 /// The size of a volume for which none is asked.
@@ -131,13 +131,42 @@ pub fn written_out(config: &StorageConfig, asked: &Asked) -> BTreeMap<String, St
     let mut all: BTreeMap<_, _> = asked.parameters.clone().into_iter().chain(asked.mutable.clone()).collect();
     let named = all.get("class").and_then(|name| config.classes.get(name.as_str()));
     let class = named.unwrap_or(&config.default);
-    let allocate = if class.allocate == Allocate::Full { "full" } else { "sparse" };
-    all.entry("allocate".to_owned()).or_insert_with(|| allocate.to_owned());
-    all.entry("backing".to_owned()).or_insert_with(|| "image".to_owned());
-    if let Some(pool) = &class.pool {
-        all.entry("pool".to_owned()).or_insert_with(|| pool.to_string());
+    let defaults = [
+        ("allocate", class.allocate.as_str().to_owned()),
+        ("backing", "image".to_owned()),
+        ("direct_io", class.direct_io.to_string()),
+        ("sector_size", class.sector_size.bytes().to_string()),
+        ("mount_options", class.mount_options.join(",")),
+    ];
+    let pool = class.pool.as_ref().map(|pool| ("pool", pool.to_string()));
+    for (key, value) in defaults.into_iter().chain(pool) {
+        all.entry(key.to_owned()).or_insert(value);
+    }
+    // Written with commas or spaces, it is the same list.
+    if let Some(options) = all.get_mut("mount_options") {
+        *options = mount_option_words(options).join(",");
     }
     all
+}
+
+/// A retry, with what it asks for in the first call's own words wherever it asks for the same.
+pub fn in_words_of(config: &StorageConfig, first: &Asked, retry: Asked) -> Asked {
+    let (is, asks) = (written_out(config, first), written_out(config, &retry));
+    let keys: BTreeSet<&String> = is.keys().chain(asks.keys()).filter(|key| is.get(*key) != asks.get(*key)).collect();
+    let unsaid = |key: &String| !retry.parameters.contains_key(key) && !retry.mutable.contains_key(key);
+    let merged = |first: &BTreeMap<String, String>, retry: &BTreeMap<String, String>| {
+        let mut merged = first.clone();
+        for key in &keys {
+            let default = merged.remove(*key).and(asks.get(*key)).filter(|_| unsaid(key));
+            if let Some(value) = retry.get(*key).or(default) {
+                merged.insert((*key).clone(), value.clone());
+            }
+        }
+        merged
+    };
+    let parameters = merged(&first.parameters, &retry.parameters);
+    let mutable = merged(&first.mutable, &retry.mutable);
+    Asked { parameters, mutable, ..retry }
 }
 
 /// The pool of a volume's image.
@@ -315,7 +344,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::model::{AccessMode, Layout};
+    use crate::model::{AccessMode, Allocate, Layout};
 
     const MIB: u64 = 1 << 20;
 

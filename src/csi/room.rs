@@ -78,6 +78,28 @@ impl Ledger {
         Ok(Reservation { ledger: self.clone(), object: object.to_owned() })
     }
 
+    /// Takes a place for a snapshot of a volume, in that volume's pool where it is one of the configuration's. What is there already
+    /// needs none. Bytes are allocated as far as there is data, which only the copy finds out.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn reserve_snapshot(
+        &self,
+        plugin: &Plugin,
+        id: &SnapshotId,
+        volume: &VolumeId,
+    ) -> Result<Option<Reservation>, Status> {
+        let (volumes, snapshots) = (plugin.volumes()?, plugin.snapshots()?);
+        let Some(record) = volumes.get(volume).and_then(|record| record.present()) else { return Ok(None) };
+        let Some(image) = record.spec.backing.as_image().filter(|_| !snapshots.contains_key(id)) else {
+            return Ok(None);
+        };
+        let storage = plugin.storage();
+        let Some(pool) = storage.pools.values().find(|pool| pool.path == image.pool_path) else { return Ok(None) };
+        let need = Need { nominal: record.spec.required().map_or(0, Capacity::get), allocate: 0 };
+        self.reserve(plugin, pool, id.as_str(), need).map(Some)
+    }
+
     /// What is left of a pool now.
     ///
     /// # Errors

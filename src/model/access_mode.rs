@@ -42,6 +42,16 @@ impl AccessMode {
         }
     }
 
+    /// The name CSI has for it.
+    pub const fn wire_name(self) -> &'static str {
+        match self {
+            Self::SingleNodeWriter => "SINGLE_NODE_WRITER",
+            Self::SingleNodeReaderOnly => "SINGLE_NODE_READER_ONLY",
+            Self::SingleNodeSingleWriter => "SINGLE_NODE_SINGLE_WRITER",
+            Self::SingleNodeMultiWriter => "SINGLE_NODE_MULTI_WRITER",
+        }
+    }
+
     /// Whether more than one publish may exist at a time.
     pub const fn allows_many(self) -> bool {
         matches!(self, Self::SingleNodeMultiWriter)

@@ -31,6 +31,16 @@ pub enum Allocate {
     Sparse,
 }
 
+impl Allocate {
+    /// The word for it in manifests and parameters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Sparse => "sparse",
+        }
+    }
+}
+
 /// The logical sector size of a loop device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]

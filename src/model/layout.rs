@@ -54,6 +54,11 @@ impl Layout {
         self.state.join("set-aside")
     }
 
+    /// Marks of files that were deleted while they could not be found: one that comes back is nobody's.
+    pub fn deleted(&self) -> PathBuf {
+        self.state.join("deleted")
+    }
+
     /// Locks.
     pub fn locks(&self) -> PathBuf {
         self.state.join("locks")

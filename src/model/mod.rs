@@ -30,7 +30,7 @@ pub mod volume;
 
 pub use access_mode::AccessMode;
 pub use action::{Action, Approval, Done, Loss, Verb};
-pub use asked::Asked;
+pub use asked::{Asked, Difference};
 pub use attachment::Attachment;
 pub use backing::{Allocate, Backing, DeviceBacking, DirectoryBacking, ImageBacking, Pool, SectorSize, TmpfsBacking};
 pub use capability::Capability;

@@ -59,6 +59,9 @@ pub struct VolumeRecord {
     /// The node it is published to by an orchestrator, until that takes it away.
     #[serde(default)]
     pub attachment: Option<Attachment>,
+    /// The image that its deletion has begun to remove: until that is done, its file may still be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removing: Option<FileId>,
     /// Left its manifest with its data kept.
     pub released: bool,
     /// Rebuilt from the image because the record was lost or corrupt: counts as protected and formatted until its
@@ -106,6 +109,9 @@ pub struct SnapshotRecord {
     /// The group it was taken with, which is deleted as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
+    /// The file as it was when it was taken: tells the pool it lies in from whatever else lies at the same path. `None` in old records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileId>,
 }
 
 /// How far a group of snapshots is on its way. There is no state for one that is still being copied: what has no record is disposable.
@@ -180,6 +186,9 @@ pub struct ImageIdentity {
     pub sector_size: super::backing::SectorSize,
     /// Whether its manifest forbids destroying it.
     pub protected: bool,
+    /// Whether it lives from its one publish to its unpublish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
 }
 
 /// A record as found on disk.

@@ -1,6 +1,7 @@
 //! A volume as it is wanted: everything the manifest, or a CreateVolume call, says about it, with defaults filled in.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use super::access_mode::AccessMode;
 use super::backing::Backing;
@@ -39,6 +40,15 @@ pub enum Source {
     Volume(VolumeId),
     /// A restore of this snapshot.
     Snapshot(SnapshotId),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Volume(id) => write!(f, "volume {id}"),
+            Self::Snapshot(id) => write!(f, "snapshot {id}"),
+        }
+    }
 }
 
 /// Owner, group and permissions of a volume's root inode; `None` leaves what is there.

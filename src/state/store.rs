@@ -326,6 +326,7 @@ pub(crate) mod tests {
             applied_ownership: Ownership::default(),
             asked: None,
             attachment: None,
+            removing: None,
             released: false,
             rebuilt: false,
             created_at: "2026-01-01T00:00:00Z".to_owned(),

@@ -404,6 +404,7 @@ impl World {
             applied_ownership: spec.ownership,
             asked: None,
             attachment: None,
+            removing: None,
             released: false,
             rebuilt: false,
             created_at: "2026-01-01T00:00:00Z".to_owned(),
@@ -465,6 +466,7 @@ impl World {
             sector_size: image.sector_size,
             ready: true,
             created_at: "2026-01-01T00:00:00Z".to_owned(),
+            file: None,
             group: None,
         };
         self.observed
@@ -506,6 +508,7 @@ fn identity(spec: &VolumeSpec) -> ImageIdentity {
         fs_uuid: None,
         sector_size: SectorSize::B512,
         protected: spec.prevent_destroy,
+        ephemeral: false,
     }
 }
 

@@ -19,6 +19,7 @@ fn identity() -> ImageIdentity {
         fs_uuid: None,
         sector_size: SectorSize::B512,
         protected: true,
+        ephemeral: false,
     }
 }
 

@@ -48,7 +48,12 @@ impl Serving {
 
     /// The same run by another program, strace for instance; nothing when it is dead before it answers.
     pub fn start_under(place: &Place, wrap: impl FnOnce(Command) -> Command) -> Option<Self> {
-        Self::spawn(place, "csi/csi.sock", &[], wrap).ok()
+        Self::start_flagged_under(place, &[], wrap)
+    }
+
+    /// The same with these flags.
+    pub fn start_flagged_under(place: &Place, flags: &[&str], wrap: impl FnOnce(Command) -> Command) -> Option<Self> {
+        Self::spawn(place, "csi/csi.sock", flags, wrap).ok()
     }
 
     fn spawn(

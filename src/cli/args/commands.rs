@@ -287,6 +287,12 @@ pub struct GcArgs {
     /// Only show
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
+    /// A manifest or a server's configuration whose pools are looked at too; may be given several times
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Vec<PathBuf>,
+    /// Remove an image or snapshot that has no record, and its data: volume.ID=delete or snapshot.ID=delete
+    #[arg(long, value_name = "OBJECT=LOSS", value_parser = parse_approve, conflicts_with = "dry_run")]
+    pub approve: Vec<ApproveArg>,
 }
 
 /// For `explain`.

@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// How long running calls are waited for at the end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
+    /// How long a file system's writes may pause for a snapshot or clone
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub freeze_timeout: Duration,
     /// One server a node with its own sidecars: no attach, no controller expansion, no modification
     #[arg(long)]
     pub node_local: bool,

@@ -112,7 +112,7 @@ fn failure(args: &CsiArgs, error: &CallError) -> Failure {
             let said = if message.is_empty() { "the server gave no reason" } else { message };
             let what = format!("{} at {}: {}", args.call.rpc.name, args.endpoint, code.name);
             let problem = Problem::new(code.explanation.code.trim_start_matches("csictl::"), what);
-            Failure::new(Exit::Rpc(code.number()), problem.cause(said).help(code.help))
+            Failure::new(Exit::Rpc(code.number()), problem.cause(said).help(code.help_for(args.call.rpc.name)))
         }
     }
 }

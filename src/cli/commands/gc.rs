@@ -1,15 +1,21 @@
-//! `gc`: shows what crashed runs left (frozen volumes, temporary files, loops and mounts of ours that no record owns) and removes it when told to.
+//! `gc`: shows what crashed runs left (frozen volumes, temporary files, loops, mounts and images of ours that no record owns) and removes
+//! it when told to; data only by name.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::cli::args::GcArgs;
+use crate::cli::args::{ApproveArg, ApproveKind, GcArgs};
 use crate::cli::ask;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::problem::{Failure, Problem, Result};
 use crate::cli::render;
 use crate::cli::render::style::{GREEN, Painted, RED};
+use crate::cli::source::Source;
 use crate::driver::local::gc::{self, Leftover};
+use crate::model::{Approval, ObjectRef};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -27,11 +33,19 @@ struct Failed<'a> {
 
 /// Runs it.
 pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
-    let found = gc::find(&*context.observer(), &context.layout, &[])?;
+    let pools = pools(context, &args.config)?;
+    let found = gc::find(&*context.observer(), &context.layout, &pools)?;
+    let approved: BTreeSet<Approval> = found
+        .iter()
+        .filter(|leftover| args.approve.iter().any(|arg| names(arg, leftover)))
+        .filter_map(Leftover::approval)
+        .collect();
+    let removable: Vec<&Leftover> =
+        found.iter().filter(|leftover| leftover.approval().is_none_or(|needed| approved.contains(&needed))).collect();
     if !context.json() {
         list(context, &found);
     }
-    let remove = !found.is_empty() && !args.dry_run && agreed(context, args)?;
+    let remove = !removable.is_empty() && !args.dry_run && agreed(context, args)?;
     if !remove {
         if context.json() {
             let document = Document { schema: "csictl.gc/1", found: &found, removed: vec![], failed: vec![] };
@@ -41,8 +55,8 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
     }
     let host = context.host();
     let (mut removed, mut failed, mut exits) = (Vec::new(), Vec::new(), Vec::new());
-    for leftover in &found {
-        match gc::remove(&*host, &context.layout, leftover, context.lock_timeout) {
+    for leftover in removable {
+        match gc::remove(&*host, &context.layout, leftover, &approved, context.lock_timeout) {
             Ok(_) => removed.push(leftover),
             Err(error) => {
                 exits.push(Exit::of_driver(&error));
@@ -69,12 +83,40 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
     })
 }
 
+/// The pools of these files, each a manifest or a server's configuration.
+fn pools(context: &Context, files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut pools = Vec::new();
+    for file in files {
+        let source = Source::read(file)?;
+        match source.storage(&context.layout) {
+            Ok(storage) => pools.extend(storage.pools.into_values().map(|pool| pool.path)),
+            // A manifest; what is wrong with it is said as with any.
+            Err(_) => pools.extend(source.desired(context)?.pools.into_values().map(|pool| pool.path)),
+        }
+    }
+    Ok(pools)
+}
+
+/// Whether an approval is for this leftover: by its whole id, since no record has a name for it.
+fn names(arg: &ApproveArg, leftover: &Leftover) -> bool {
+    let Some(needed) = leftover.approval() else { return false };
+    arg.loss == needed.loss
+        && match (arg.kind, &needed.object) {
+            (ApproveKind::Volume, ObjectRef::Volume(id)) => id.as_str() == arg.name,
+            (ApproveKind::Snapshot, ObjectRef::Snapshot(id)) => id.as_str() == arg.name,
+            _ => false,
+        }
+}
+
 fn list(context: &Context, found: &[Leftover]) {
     if found.is_empty() {
         context.printer.out("nothing is left over");
     }
     for leftover in found {
         context.printer.out(format!("  - {leftover}   # {}", leftover.reason()));
+    }
+    for flag in found.iter().filter_map(Leftover::approve_flag) {
+        context.printer.out(format!("    its data is kept, unless removed by name: csictl gc {flag}"));
     }
 }
 

@@ -87,7 +87,7 @@ fn whole_name(kind: GetKind, name: &str, observed: &Observed) -> Result<String> 
 }
 
 const VOLUMES: [&str; 6] = ["VOLUME", "PHASE", "SIZE", "USED", "FS", "OWNER"];
-const VOLUMES_WIDE: [&str; 5] = ["BACKING", "DEVICE", "ACCESS-MODE", "RECLAIM", "STORAGE"];
+const VOLUMES_WIDE: [&str; 6] = ["NAME", "BACKING", "DEVICE", "ACCESS-MODE", "RECLAIM", "STORAGE"];
 
 fn volume(volume: &Volume) -> Row {
     let spec = volume.spec.as_ref();
@@ -102,6 +102,7 @@ fn volume(volume: &Volume) -> Row {
             or_none(volume.owner.as_ref()),
         ],
         wide: vec![
+            volume.name.clone(),
             or_none(volume.backing),
             or_none(volume.device.as_ref()),
             or_none(spec.map(|spec| spec.access_mode)),

@@ -1,5 +1,6 @@
 //! `serve`: the same engine as a CSI driver on a unix socket, until it is told to end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::args::ServeArgs;
@@ -10,17 +11,18 @@ use crate::cli::source::Source;
 use crate::csi::config::{Config, Listen};
 use crate::csi::plugin::Plugin;
 use crate::csi::rules;
-use crate::csi::server::run::{Ended, ServeError, serve};
+use crate::csi::server::run::{Ended, Reload, ServeError, serve};
 use crate::driver::local::{Kept, LocalDriver};
 use crate::exec::Engine;
 use crate::host::linux::socket::{SocketError, path_of};
+use crate::manifest::ManifestError;
 use crate::model::StorageConfig;
 
 /// Runs it.
 pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
     let facts = context.observer().facts()?;
     let storage = match &args.config {
-        Some(path) => Source::read(path)?.storage(context)?,
+        Some(path) => Source::read(path)?.storage(&context.layout)?,
         None => StorageConfig::of_layout(&context.layout),
     };
     let config = Config {
@@ -52,13 +54,37 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
     };
     let driver =
         LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO).with_kept(kept);
+    let driver = driver.with_freeze_timeout(args.freeze_timeout);
     let engine = Engine::new(context.parallelism).map_err(|error| {
         Failure::new(Exit::Failed, Problem::new("serve::start", format!("workers can't be started: {error}")))
     })?;
-    match serve(&Plugin::new(driver, engine, config), &listen).map_err(failure)? {
+    match serve(&Plugin::new(driver, engine, config), &listen, reload(context, args)).map_err(failure)? {
         Ended::Drained | Ended::GaveUp => Ok(Exit::Done),
         Ended::Forced => Ok(Exit::Terminated),
     }
+}
+
+/// How the configuration is read again, if there is one.
+fn reload(context: &Context, args: &ServeArgs) -> Option<Reload> {
+    let (path, layout) = (args.config.clone()?, context.layout.clone());
+    Some(Arc::new(move || {
+        let read = Source::read(&path).and_then(|source| source.storage(&layout));
+        read.map_err(|failure| match failure {
+            Failure::Manifest(errors) => {
+                let each = |error: &ManifestError| format!("line {}: {error}", error.line);
+                format!("{}: {}", path.display(), errors.errors().iter().map(each).collect::<Vec<_>>().join("; "))
+            }
+            Failure::Problems(_, problems) => problems.iter().map(whole).collect::<Vec<_>>().join("; "),
+            Failure::Reported(_) => path.display().to_string(),
+        })
+    }))
+}
+
+/// A problem on one line.
+fn whole(problem: &Problem) -> String {
+    let causes = problem.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+    let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    format!("{}{causes}{help}", problem.message)
 }
 
 /// Why there is no server, with the way on.

@@ -24,6 +24,9 @@ use crate::csi::contract::method;
 /// The largest answer that is read: a page of very many volumes.
 const ANSWER_MAX: usize = 64 << 20;
 
+/// What it means when a connection ends before its answer.
+const CLOSED: &str = "the connection was closed without an answer: the server serves root, its own user and those of --allow-uid, closes what is too many at once, or has ended";
+
 /// Why a call has no answer.
 #[derive(Debug, Error)]
 pub enum CallError {
@@ -132,7 +135,7 @@ async fn talk(path: &Path, rpc: &Rpc, message: DynamicMessage, timeout: Option<D
     let fail = |status: Status| failed(&status);
     let channel = connect(path).await?;
     let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_MAX);
-    grpc.ready().await.map_err(|error| fail(Status::unavailable(error.to_string())))?;
+    grpc.ready().await.map_err(|_| fail(Status::unavailable(CLOSED)))?;
     let mut request = Request::new(message);
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
@@ -166,9 +169,7 @@ async fn within<T>(call: impl Future<Output = Result<T, Status>>, timeout: Optio
         }
         // No server said this: the connection ended before its answer.
         _ if matches!(status.code(), Code::Cancelled | Code::Unknown) && status.source().is_some() => {
-            Status::unavailable(
-                "the connection was closed without an answer; a server serves root, its own user and those of --allow-uid",
-            )
+            Status::unavailable(CLOSED)
         }
         _ => status,
     })
@@ -191,7 +192,7 @@ async fn connect(path: &Path) -> Result<Channel, CallError> {
     });
     // The authority is what other servers' libraries expect over a unix socket.
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
-    channel.map_err(|error| fail(io::Error::other(error)))
+    channel.map_err(|_| failed(&Status::unavailable(CLOSED)))
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use crate::model::{Allocate, Capacity, FsType, Pool, VolumeMode};
 pub(super) async fn get_capacity(plugin: &Plugin, call: GetCapacityRequest) -> Result<GetCapacityResponse, Status> {
     request::map("parameters", &call.parameters)?;
     let parameters = Parameters::read(&call.parameters, &std::collections::HashMap::new())?;
-    let class = provision::class_of(&plugin.config().storage, &parameters)?.clone();
+    let class = provision::class_of(&plugin.storage(), &parameters)?.clone();
     if parameters.pool.is_some() {
-        provision::pool_of(&plugin.config().storage, &class, &parameters)?;
+        provision::pool_of(&plugin.storage(), &class, &parameters)?;
     }
     let nothing =
         GetCapacityResponse { available_capacity: 0, maximum_volume_size: Some(0), minimum_volume_size: None };
@@ -33,7 +33,7 @@ pub(super) async fn get_capacity(plugin: &Plugin, call: GetCapacityRequest) -> R
     };
     let sparse = parameters.mutable.allocate.unwrap_or(class.allocate) == Allocate::Sparse;
     let work = move |plugin: &Plugin| {
-        let storage = &plugin.config().storage;
+        let storage = plugin.storage();
         let pools: Vec<&Pool> = match parameters.pool.as_ref().or(class.pool.as_ref()) {
             Some(name) => storage.pools.get(name).into_iter().collect(),
             // Nobody chooses: what all have together, the largest volume being what one of them takes.

@@ -7,7 +7,9 @@ use crate::csi::capability::Capability;
 use crate::csi::parameters::{Parameters, kept, shown};
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::volume_content_source::Type;
-use crate::csi::proto::{CreateVolumeRequest, CreateVolumeResponse, VolumeContentSource};
+use crate::csi::proto::{
+    CreateVolumeRequest, CreateVolumeResponse, Topology, TopologyRequirement, VolumeContentSource,
+};
 use crate::csi::provision::{self, Origin, Range, Wish};
 use crate::csi::room::Need;
 use crate::csi::{identifier, request, status};
@@ -16,6 +18,9 @@ use crate::exec::lanes::Lane;
 use crate::model::action::CreateRequest;
 use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Allocate, Asked, Capacity, Source, VolumeId, VolumeSpec};
+
+/// More topologies than these are not said back.
+const TOPOLOGIES_SHOWN: usize = 4;
 
 /// A checked request.
 struct Wanted {
@@ -27,6 +32,8 @@ struct Wanted {
     asked: Asked,
     /// Whether this node lies where the volume has to be.
     here: bool,
+    /// Where it has to be, in words.
+    requisite: String,
 }
 
 pub(super) async fn create_volume(plugin: &Plugin, call: CreateVolumeRequest) -> Result<CreateVolumeResponse, Status> {
@@ -67,7 +74,20 @@ fn read(plugin: &Plugin, call: &CreateVolumeRequest) -> Result<Wanted, Status> {
         range: Range::read(call.capacity_range.as_ref())?,
         asked,
         here: plugin.config().meets(call.accessibility_requirements.as_ref()),
+        requisite: requisite(call.accessibility_requirements.as_ref()),
     })
+}
+
+/// The topologies that a requirement allows, as messages have them.
+fn requisite(requirement: Option<&TopologyRequirement>) -> String {
+    let segment = |(key, value): (&String, &String)| format!("{}={}", shown(key), shown(value));
+    let topology = |topology: &Topology| {
+        let mut segments: Vec<_> = topology.segments.iter().map(segment).collect();
+        segments.sort();
+        segments.join(",")
+    };
+    let all = requirement.iter().flat_map(|requirement| &requirement.requisite);
+    all.take(TOPOLOGIES_SHOWN).map(topology).collect::<Vec<_>>().join("; ")
 }
 
 fn source(source: &VolumeContentSource) -> Result<Source, Status> {
@@ -93,19 +113,15 @@ fn create(plugin: &Plugin, mut wanted: Wanted) -> Result<CreateVolumeResponse, S
     let existing = records.get(&wanted.id).and_then(|record| record.present());
     let again = existing.filter(|record| record.asked.is_some());
     if let Some(first) = again.and_then(|record| record.asked.as_ref()) {
-        let storage = &plugin.config().storage;
-        let same = |a: &Asked, b: &Asked| provision::written_out(storage, a) == provision::written_out(storage, b);
-        if same(first, &wanted.asked) {
-            wanted.asked.parameters.clone_from(&first.parameters);
-            wanted.asked.mutable.clone_from(&first.mutable);
-        }
+        wanted.asked = provision::in_words_of(&plugin.storage(), first, wanted.asked);
     }
     let (spec, reservation) = match again {
-        Some(record) => (as_it_is(&wanted, record)?, None),
+        Some(record) => (as_it_is(plugin, &wanted, record)?, None),
         None if !wanted.here => {
-            let ours = plugin.config().segments();
             return Err(Status::resource_exhausted(format!(
-                "volumes are made on this node only, whose topology is {ours:?}: no requisite topology includes it"
+                "volumes are made on this node only, whose topology is {}: asked is {}; ask where one of these includes it",
+                requisite(Some(&plugin.config().everywhere())),
+                wanted.requisite
             )));
         }
         None => {
@@ -131,10 +147,14 @@ fn create(plugin: &Plugin, mut wanted: Wanted) -> Result<CreateVolumeResponse, S
 }
 
 /// The spec of a volume that is there, with the size now asked for: what the driver compares the retry with.
-fn as_it_is(wanted: &Wanted, record: &VolumeRecord) -> Result<VolumeSpec, Status> {
+fn as_it_is(plugin: &Plugin, wanted: &Wanted, record: &VolumeRecord) -> Result<VolumeSpec, Status> {
     if !wanted.here {
         let (id, name) = (&wanted.id, shown(&wanted.name));
-        return Err(Status::already_exists(format!("volume {id} ('{name}') exists already in another topology")));
+        return Err(Status::already_exists(format!(
+            "volume {id} ('{name}') exists already and differs: its topology is {}, asked is {}. Ask for what is there, or choose another name",
+            requisite(Some(&plugin.config().everywhere())),
+            wanted.requisite
+        )));
     }
     Ok(VolumeSpec { capacity: Some(wanted.range.of_spec()), ..record.spec.clone() })
 }
@@ -149,7 +169,7 @@ fn new(plugin: &Plugin, wanted: &Wanted) -> Result<VolumeSpec, Status> {
         range: wanted.range,
         origin: origin.as_ref(),
     };
-    provision::spec(&plugin.config().storage, &wish)
+    provision::spec(&plugin.storage(), &wish)
 }
 
 /// What is to be copied. Whose it is does not matter: copying takes nothing from it.
@@ -193,7 +213,8 @@ fn origin(plugin: &Plugin, source: &Source) -> Result<Origin, Status> {
 /// Keeps the bytes for it while it is made.
 fn reserve(plugin: &Plugin, spec: &VolumeSpec) -> Result<crate::csi::room::Reservation, Status> {
     let image = spec.backing.as_image().ok_or_else(|| Status::internal("a volume over gRPC is an image"))?;
-    let pool = plugin.config().storage.pools.get(&image.pool);
+    let storage = plugin.storage();
+    let pool = storage.pools.get(&image.pool);
     let pool = pool.ok_or_else(|| Status::internal(format!("pool '{}' is gone", image.pool)))?;
     let nominal = spec.required().map_or(0, Capacity::get);
     let allocate = if image.allocate == Allocate::Full { nominal } else { 0 };

@@ -68,7 +68,8 @@ fn options_of(id: &VolumeId, spec: &VolumeSpec, options: &[String]) -> Result<Ve
 
 /// Keeps the bytes that are still to be allocated. A pool that is configured no longer has no reserve.
 fn reserve(plugin: &Plugin, id: &VolumeId, image: &ImageBacking, size: u64) -> Result<Option<Reservation>, Status> {
-    let Some(pool) = plugin.config().storage.pools.get(&image.pool).filter(|pool| pool.path == image.pool_path) else {
+    let storage = plugin.storage();
+    let Some(pool) = storage.pools.get(&image.pool).filter(|pool| pool.path == image.pool_path) else {
         return Ok(None);
     };
     let seen = plugin.driver().host().image(&image.image_path(id)).map_err(|error| status::of_host(&error))?;

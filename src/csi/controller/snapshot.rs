@@ -39,6 +39,7 @@ pub(super) async fn create_snapshot(
     let is_new = plugin.run(&[], Lane::Kernel, move |plugin| Ok(recorded(plugin, &known).present().is_none())).await?;
     let lane = if is_new { Lane::Copy } else { Lane::Kernel };
     let work = move |plugin: &Plugin| {
+        let _room = plugin.ledger().reserve_snapshot(plugin, &spec.id, &spec.volume)?;
         plugin.driver().snapshot(&spec).map_err(|error| status::of(&error))?;
         existing(plugin, &id)
     };
@@ -112,7 +113,7 @@ pub fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), Stat
     let ours = |key: &&String| !SIDECARS.iter().any(|prefix| key.starts_with(prefix));
     match parameters.keys().filter(ours).min() {
         Some(key) => {
-            let key = key.escape_debug();
+            let key = crate::csi::parameters::shown(key);
             Err(Status::invalid_argument(format!("parameter '{key}': snapshots have none of their own")))
         }
         None => Ok(()),

@@ -29,7 +29,7 @@ pub(super) async fn validate_volume_capabilities(
         request::map(field, map)?;
     }
     if call.volume_capabilities.is_empty() {
-        return Err(Status::invalid_argument("volume_capabilities is missing"));
+        return Err(Status::invalid_argument("volume_capabilities is empty: name at least one"));
     }
     call.volume_capabilities.iter().try_for_each(whole)?;
     let id = id_of(text)?;

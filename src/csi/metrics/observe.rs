@@ -54,7 +54,7 @@ fn look(plugin: &Plugin) -> Vec<Sample> {
 
 /// Records know where images are; what a pool may hold, and pools without images, only the configuration knows.
 fn add_pools(plugin: &Plugin, observed: &mut Observed) {
-    for (name, pool) in &plugin.config().storage.pools {
+    for (name, pool) in &plugin.storage().pools {
         if let Some(seen) = observed.pools.get_mut(name) {
             seen.pool = pool.clone();
             continue;

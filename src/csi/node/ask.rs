@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use tonic::Status;
 
 use crate::csi::capability::Capability;
+use crate::csi::parameters::shown;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::VolumeCapability;
 use crate::csi::{request, status};
+use crate::host::FileKind;
 use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Name, VolumeId};
 
@@ -56,7 +58,7 @@ pub(super) fn maps(maps: &[(&str, &HashMap<String, String>)]) -> Result<(), Stat
     maps.iter().try_for_each(|(field, map)| request::map(field, map))
 }
 
-/// Refuses a path in, over or above a pool of any volume. The pools of the configuration and of the volume itself are the driver's to mind.
+/// Refuses a path in, over or above a pool of any volume or snapshot. The pools of the configuration and of the volume itself are the driver's to mind.
 /// Blocks: for work on a lane.
 pub(super) fn outside_pools(plugin: &Plugin, field: &str, path: &Path) -> Result<(), Status> {
     let records = plugin.volumes()?;
@@ -64,6 +66,12 @@ pub(super) fn outside_pools(plugin: &Plugin, field: &str, path: &Path) -> Result
     for record in records.values().filter_map(|record| record.present()) {
         let pool = record.spec.backing.as_image().map(|image| image.pool_path.as_path());
         if let Some(pool) = pool.filter(|pool| !pools.iter().any(|known| known.as_os_str() == pool.as_os_str())) {
+            pools.push(pool);
+        }
+    }
+    let snapshots = plugin.snapshots()?;
+    for pool in snapshots.values().filter_map(|record| record.present()?.path.parent()) {
+        if !pools.iter().any(|known| known.as_os_str() == pool.as_os_str()) {
             pools.push(pool);
         }
     }
@@ -76,12 +84,26 @@ pub(super) fn outside_pools(plugin: &Plugin, field: &str, path: &Path) -> Result
     }
 }
 
+/// Refuses a path that can never be made.
+pub(super) fn not_below_a_file(plugin: &Plugin, field: &str, path: &Path) -> Result<(), Status> {
+    let host = plugin.driver().host();
+    let found = path.ancestors().skip(1).find_map(|path| Some((path, host.stat(path).ok().flatten()?)));
+    match found {
+        Some((file, facts)) if facts.kind == FileKind::File => Err(Status::invalid_argument(format!(
+            "{field} '{}' lies below the file {}: give a path below a directory",
+            path.display(),
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A path that an orchestrator's volume is shown at: not `/`, and not of csictl's own directories.
 pub(super) fn place<'a>(plugin: &Plugin, field: &str, text: &'a str) -> Result<&'a Path, Status> {
     let path = request::path(field, text)?;
     let layout = plugin.driver().layout();
     if path == Path::new("/") || layout.owns(path) {
-        let why = format!("{field} '{}' is not for volumes to be mounted at", text.escape_debug());
+        let why = format!("{field} '{}' is not for volumes to be mounted at", shown(text));
         return Err(Status::invalid_argument(why));
     }
     Ok(path)

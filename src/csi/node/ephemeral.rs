@@ -68,7 +68,7 @@ impl Wanted {
             range: Range { required: size.map_or(0, Capacity::get), limit: None },
             origin: None,
         };
-        let spec = provision::spec(&plugin.config().storage, &wish)?;
+        let spec = provision::spec(&plugin.storage(), &wish)?;
         let asked = Asked { fs_type: parameters.fs_type, parameters: kept(context), capabilities, ..Asked::default() };
         Ok(Self { spec: VolumeSpec { ephemeral: true, ..spec }, asked, capability: capability.clone() })
     }
@@ -117,7 +117,8 @@ fn make(plugin: &Plugin, wanted: Wanted, staging_path: PathBuf, publish: &Publis
 
 fn room(plugin: &Plugin, spec: &VolumeSpec) -> Result<crate::csi::room::Reservation, Status> {
     let image = spec.backing.as_image().ok_or_else(|| Status::internal("a volume over gRPC is an image"))?;
-    let pool = plugin.config().storage.pools.get(&image.pool);
+    let storage = plugin.storage();
+    let pool = storage.pools.get(&image.pool);
     let pool = pool.ok_or_else(|| Status::internal(format!("pool '{}' is gone", image.pool)))?;
     let nominal = spec.required().map_or(0, Capacity::get);
     let allocate = if image.allocate == Allocate::Full { nominal } else { 0 };

@@ -54,6 +54,7 @@ pub(super) async fn node_publish_volume(
         let wanted = ephemeral::Wanted::read(plugin, &id, asked, &request.volume_context)?;
         let work = move |plugin: &Plugin| {
             ask::outside_pools(plugin, "target_path", &publish.target)?;
+            ask::not_below_a_file(plugin, "target_path", &publish.target)?;
             ephemeral::publish(plugin, wanted, publish)
         };
         plugin.run(&[id.as_str()], Lane::Mkfs, work).await?;
@@ -72,24 +73,11 @@ pub(super) async fn node_publish_volume(
         publish.staging_path = Some(staging_path.ok_or_else(|| {
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);
-        not_below_a_file(plugin.driver().host(), &publish.target)?;
+        ask::not_below_a_file(plugin, "target_path", &publish.target)?;
         plugin.driver().publish(&publish).map_err(ask::failed)
     };
     plugin.run(&[id.as_str()], Lane::Kernel, work).await?;
     Ok(NodePublishVolumeResponse {})
-}
-
-/// Refuses a target that can never be made.
-fn not_below_a_file(host: &dyn Host, target: &Path) -> Result<(), Status> {
-    let found = target.ancestors().skip(1).find_map(|path| Some((path, host.stat(path).ok().flatten()?)));
-    match found {
-        Some((path, facts)) if facts.kind == crate::host::FileKind::File => Err(Status::invalid_argument(format!(
-            "target_path '{}' lies below the file {}: give a path below a directory",
-            target.display(),
-            path.display()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 pub(super) async fn node_unpublish_volume(
@@ -119,7 +107,13 @@ fn shows_image_of(host: &dyn Host, id: &VolumeId, target: &Path) -> bool {
 
 fn unpublish(plugin: &Plugin, id: VolumeId, target: PathBuf) -> Result<(), Status> {
     let driver = plugin.driver();
-    let record = driver.record(&id);
+    let mut record = driver.record(&id);
+    // Whether one whose record is lost goes with its publish, its image says.
+    if matches!(record, Recorded::Absent | Recorded::Corrupt { .. })
+        && let Some(found) = driver.lost_ephemeral(&id).map_err(ask::failed)?
+    {
+        record = Recorded::Present(found);
+    }
     let nothing_known = record == Recorded::Absent && driver.run_record(&id).map_err(ask::failed)?.is_none();
     if nothing_known && !shows_image_of(driver.host(), &id, &target) {
         // No volume of ours: whatever lies at that path is not ours to take away, be it a mount or a file.

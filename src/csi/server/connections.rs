@@ -10,8 +10,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::begun::{Begun, silent};
 use super::handle::handle;
-use super::limits::{HEADERS, KEEP_ALIVE, STREAMS};
+use super::limits::{HEADERS, KEEP_ALIVE, KEEP_ALIVE_ANSWER, STREAMS};
 use super::peer::{AllowedPeers, accept};
 use super::shared::Shared;
 
@@ -57,10 +58,15 @@ async fn connection(
     let service = service_fn(move |request| handle(shared.clone(), request));
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
-    builder.keep_alive_interval(KEEP_ALIVE);
+    builder.keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE_ANSWER);
+    let (stream, begun) = Begun::of(stream);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = silent(begun) => {
+            tracing::debug!("closed a connection that said nothing");
+            return;
+        }
         () = end_of(&mut ending) => {
             connection.as_mut().graceful_shutdown();
             connection.await

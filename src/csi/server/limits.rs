@@ -18,7 +18,11 @@ pub const MESSAGE: usize = 1 << 20;
 pub const HEADERS: u32 = 16 << 10;
 /// How long a request may take to arrive: its sender holds one of [`CALLS`].
 pub const ARRIVAL: Duration = Duration::from_secs(10);
+/// How long a connection may take to begin: its opener holds one of [`CONNECTIONS`], and every client's library begins at once.
+pub const BEGINNING: Duration = Duration::from_secs(5);
 /// How often a connection is asked whether its other end still lives.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long that other end may take to answer.
+pub const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// What the last answers have to reach their callers once all work is done.
 pub const LAST_ANSWERS: Duration = Duration::from_millis(500);

@@ -5,6 +5,7 @@
 //! run (begin, serve, drain) ── connections (accept, as many as there are places) ── handle (one call) ── the services
 //! ```
 
+mod begun;
 mod call;
 mod connections;
 mod deadline;

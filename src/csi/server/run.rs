@@ -20,6 +20,7 @@ use crate::csi::metrics::{self, Metrics};
 use crate::csi::plugin::Plugin;
 use crate::host::linux::socket::{Socket, SocketError, path_of};
 use crate::host::linux::{activation, own_uid};
+use crate::model::StorageConfig;
 use crate::state::{StateError, Store};
 
 /// Why a server ended other than by being told to.
@@ -65,11 +66,14 @@ pub enum Ended {
     Forced,
 }
 
-/// Serves until SIGTERM or SIGINT; running calls are finished.
+/// Reads pools and classes again; in words why it can't.
+pub type Reload = Arc<dyn Fn() -> Result<StorageConfig, String> + Send + Sync>;
+
+/// Serves until SIGTERM or SIGINT; running calls are finished. SIGHUP has pools and classes read again.
 ///
 /// # Errors
 /// [`ServeError`]: nothing was served.
-pub fn serve(plugin: &Plugin, listen: &Listen) -> Result<Ended, ServeError> {
+pub fn serve(plugin: &Plugin, listen: &Listen, reload: Option<Reload>) -> Result<Ended, ServeError> {
     let socket = match activation::passed().map_err(ServeError::Passed)? {
         Some(listener) => Socket::passed(listener),
         None => Socket::bind(&path_of(&listen.endpoint)?)?,
@@ -78,16 +82,23 @@ pub fn serve(plugin: &Plugin, listen: &Listen) -> Result<Ended, ServeError> {
     start::recover(plugin);
     let fail = |error| ServeError::Io { endpoint: listen.endpoint.clone(), error };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(fail)?;
-    let ended = runtime.block_on(life(plugin, listen, socket));
+    let ended = runtime.block_on(life(plugin, listen, socket, reload));
     // Whoever still talks or looks is not waited for.
     runtime.shutdown_background();
     ended
 }
 
-async fn life(plugin: &Plugin, listen: &Listen, mut socket: Socket) -> Result<Ended, ServeError> {
+async fn life(
+    plugin: &Plugin,
+    listen: &Listen,
+    mut socket: Socket,
+    reload: Option<Reload>,
+) -> Result<Ended, ServeError> {
     let fail = |error| ServeError::Io { endpoint: listen.endpoint.clone(), error };
     let listener = UnixListener::from_std(socket.listener().map_err(fail)?).map_err(fail)?;
     let mut signals = Signals::new().map_err(fail)?;
+    let hang_ups = signal(SignalKind::hangup()).map_err(fail)?;
+    tokio::spawn(keep_reading(plugin.clone(), hang_ups, reload));
     let metrics = Metrics::new(plugin.engine().clone());
     let shared = Arc::new(Shared::new(plugin, metrics.clone()));
     let (ending, told) = watch::channel(false);
@@ -129,6 +140,25 @@ async fn life(plugin: &Plugin, listen: &Listen, mut socket: Socket) -> Result<En
     };
     tracing::info!("ended");
     Ok(ended)
+}
+
+/// Reads the configuration again at each SIGHUP; one that is wrong changes nothing.
+async fn keep_reading(plugin: Plugin, mut hang_ups: Signal, reload: Option<Reload>) {
+    while hang_ups.recv().await.is_some() {
+        let Some(reload) = reload.clone() else {
+            tracing::info!("SIGHUP: there is no --config to read again");
+            continue;
+        };
+        let read = tokio::task::spawn_blocking(move || reload()).await;
+        match read.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(storage) => {
+                let (pools, classes) = (storage.pools.len(), storage.classes.len());
+                plugin.set_storage(storage);
+                tracing::info!(pools, classes, "SIGHUP: the configuration was read again");
+            }
+            Err(why) => tracing::error!("SIGHUP: the configuration is wrong and stays as it was: {why}"),
+        }
+    }
 }
 
 fn tell(notice: &Notice) {

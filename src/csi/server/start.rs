@@ -28,7 +28,8 @@ pub fn recover(plugin: &Plugin) {
 }
 
 fn pools(plugin: &Plugin, layout: &Layout) -> Vec<std::path::PathBuf> {
-    let configured = plugin.config().storage.pools.values().map(|pool| pool.path.clone());
+    let storage = plugin.storage();
+    let configured = storage.pools.values().map(|pool| pool.path.clone());
     let mut pools: Vec<_> = configured.chain([layout.default_pool()]).collect();
     pools.sort();
     pools.dedup();

@@ -126,7 +126,10 @@ pub(super) fn attach_image(
         return Err(s.refuse(
             Refusal::WrongIdentity,
             format!("{} was cut to {} while attached to {}", image.path.display(), image.size, device.node().display()),
-            "take the volume down (csictl destroy) and restore the image from a backup",
+            s.way(
+                "take the volume down (csictl destroy) and restore the image from a backup",
+                "unpublish and unstage it, and restore the image from a backup",
+            ),
         ));
     }
     if device.size < image.size.get() {

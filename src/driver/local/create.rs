@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use crate::driver::{Refusal, Result};
 use crate::model::action::{CreateRequest, Outcome};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
-use crate::model::{Backing, CapacityRange, Done, Loss, Owner, Ownership, VolumeSpec};
+use crate::model::{Backing, CapacityRange, Difference, Done, Loss, Owner, Ownership, VolumeSpec};
 
 use super::backing::{device, directory, image};
 use super::own::Own;
 use super::session::Session;
-use super::{LocalDriver, guard, now};
+use super::{LocalDriver, deleted, guard, now};
 
 pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Outcome> {
     let spec = &request.spec;
@@ -29,7 +29,7 @@ pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Ou
         Recorded::Present(record) => {
             s.owned_by(&record, &spec.owner)?;
             if let (Some(first), Some(retry)) = (&record.asked, &request.asked) {
-                return retried(&mut s, &record, first.difference(retry), spec, notes);
+                return retried(&mut s, &record, first.difference(retry, record.spec.fs_type()), spec, notes);
             }
             if request.replaces && !is_replaced(&s, &record, spec) {
                 replace(&mut s, &record, request, &mut notes)?
@@ -66,6 +66,7 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         applied_ownership: Ownership::default(),
         asked: None,
         attachment: None,
+        removing: None,
         released: false,
         rebuilt: false,
         created_at: now(),
@@ -76,7 +77,11 @@ fn new(s: &mut Session<'_>, mut record: VolumeRecord, lost: bool, notes: &mut Ve
     match record.spec.backing.clone() {
         Backing::Image(backing) => {
             let path = backing.image_path(&s.id);
-            match s.host().image(&path).map_err(|error| s.fail(error))? {
+            let found = s.host().image(&path).map_err(|error| s.fail(error))?;
+            if !lost {
+                deleted::not_marked(s.driver, &s.object(), &path, found.is_some())?;
+            }
+            match found {
                 Some(found) => {
                     notes.push(format!("{} was there and says it is this volume: adopted", path.display()));
                     image::adopt(s, record, &found)
@@ -118,6 +123,7 @@ fn again(s: &mut Session<'_>, record: &VolumeRecord, spec: &VolumeSpec, notes: &
         }
         merged.released = false;
         merged.rebuilt = false;
+        merged.removing = None;
     }
     let mut done = Done::Already;
     match &spec.backing {
@@ -182,20 +188,12 @@ fn undo(s: &mut Session<'_>, spec: &VolumeSpec) {
 fn retried(
     s: &mut Session<'_>,
     record: &VolumeRecord,
-    difference: Option<&str>,
+    difference: Option<Difference>,
     spec: &VolumeSpec,
     mut notes: Vec<String>,
 ) -> Result<Outcome> {
-    let fits = match (record.spec.required(), spec.capacity) {
-        (Some(has), Some(range)) => has >= range.required && range.limit.is_none_or(|limit| has <= limit),
-        _ => true,
-    };
-    if let Some(what) = difference.or((!fits).then_some("capacity")) {
-        return Err(s.refuse(
-            Refusal::Exists,
-            format!("volume {} ('{}') exists already and differs in its {what}", s.id, record.spec.name),
-            "ask for what is there, or choose another name",
-        ));
+    if let Some(what) = difference.or_else(|| other_capacity(&record.spec, spec)) {
+        return Err(differs(s, record, &what));
     }
     let done = again(s, record, &record.spec, &mut notes);
     if done.is_err() && record.image.is_none() {
@@ -204,41 +202,53 @@ fn retried(
     Ok(Outcome { done: done?, notes })
 }
 
+/// The capacity asked for, where what is there is not in it.
+fn other_capacity(is: &VolumeSpec, asked: &VolumeSpec) -> Option<Difference> {
+    let (has, range) = (is.required()?, asked.capacity?);
+    if has >= range.required && range.limit.is_none_or(|limit| has <= limit) {
+        return None;
+    }
+    let least = format!("at least {}", range.required);
+    let asked = range.limit.map_or_else(|| least.clone(), |limit| format!("{least} and at most {limit}"));
+    Some(Difference { field: "capacity".to_owned(), is: has.to_string(), asked })
+}
+
+fn differs(s: &Session<'_>, record: &VolumeRecord, what: &Difference) -> crate::driver::DriverError {
+    s.refuse(
+        Refusal::Exists,
+        format!("volume {} ('{}') exists already and differs: its {what}", s.id, record.spec.name),
+        "ask for what is there, or choose another name",
+    )
+}
+
 /// What a repeated CreateVolume call has to repeat; a manifest's changes are modify's and expand's.
 fn same_request(s: &Session<'_>, record: &VolumeRecord, spec: &VolumeSpec) -> Result<()> {
     if spec.owner != Owner::Csi || record.rebuilt {
         return Ok(());
     }
     let (is, asked) = (&record.spec, spec);
-    let has = is.required();
-    let fits = match (has, asked.capacity) {
-        (Some(has), Some(range)) => has >= range.required && range.limit.is_none_or(|limit| has <= limit),
-        _ => true,
+    let other = |field: &str, is: String, asked: String| {
+        (is != asked).then(|| Difference { field: field.to_owned(), is, asked })
     };
-    let backing_differs = match (&is.backing, &asked.backing) {
-        (Backing::Image(is), Backing::Image(asked)) => is.allocate != asked.allocate,
-        (is, asked) => is != asked,
+    let made = |spec: &VolumeSpec| match &spec.fs {
+        Some(fs) => format!(
+            "{} with label '{}' and options [{}]",
+            fs.fs_type,
+            fs.label.as_deref().unwrap_or(""),
+            fs.mkfs_options.join(" ")
+        ),
+        None => "none".to_owned(),
     };
-    let difference = if !fits {
-        Some("capacity")
-    } else if is.access_mode != asked.access_mode {
-        Some("access mode")
-    } else if is.mount_options != asked.mount_options {
-        Some("mount options")
-    } else if is.fs != asked.fs {
-        Some("file system options")
-    } else if backing_differs {
-        Some("parameters")
-    } else {
-        None
+    let backing = |spec: &VolumeSpec| match &spec.backing {
+        Backing::Image(image) => format!("image, allocate={}", image.allocate.as_str()),
+        other => format!("{other:?}"),
     };
-    difference.map_or(Ok(()), |what| {
-        Err(s.refuse(
-            Refusal::Exists,
-            format!("volume {} ('{}') exists already with another {what}", s.id, is.name),
-            "ask for what is there, or choose another name",
-        ))
-    })
+    let difference = other_capacity(is, asked)
+        .or_else(|| other("access mode", is.access_mode.to_string(), asked.access_mode.to_string()))
+        .or_else(|| other("mount options", is.mount_options.join(","), asked.mount_options.join(",")))
+        .or_else(|| other("file system", made(is), made(asked)))
+        .or_else(|| other("backing", backing(is), backing(asked)));
+    difference.map_or(Ok(()), |what| Err(differs(s, record, &what)))
 }
 
 /// The size stays what it is; expand changes it.

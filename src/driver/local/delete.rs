@@ -1,18 +1,15 @@
 //! delete (CSI 1.12, DeleteVolume) and release: what becomes of a volume that nobody wants any more. Only images are unlinked, and only those
 //! that say they are this volume's; a device or directory is forgotten and keeps its bytes.
 
-use std::path::Path;
-
 use crate::driver::{Refusal, Result};
-use crate::host::FileKind;
 use crate::model::action::{DeleteRequest, Outcome};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
-use crate::model::{Backing, Done, ImageBacking, Loss, VolumeId};
+use crate::model::{Backing, Done, Loss, VolumeId};
 
 use super::backing::image;
 use super::session::Session;
 use super::unpublish::forget_targets;
-use super::{LocalDriver, create, growth, guard, own, rebuild};
+use super::{LocalDriver, create, deleted, growth, guard, own, rebuild};
 
 pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
@@ -33,10 +30,18 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
     guard::may_lose(&s, &record, Loss::Delete, request.approval.as_ref())?;
     unused(&s, &record)?;
     if let Backing::Image(backing) = record.spec.backing.clone() {
-        pool_is_there(&s, &record, &backing)?;
+        let (path, was) = (backing.image_path(&s.id), record.image.or(record.removing));
+        if s.host().stat(&path).map_err(|error| s.fail(error))?.is_none() {
+            deleted::pool_is_there(driver, &s.object(), &path, was)?;
+            if record.image.is_some() {
+                // It may come back, from a backup or by who moved it away: then it is nobody's any more.
+                deleted::mark(driver, &s.object(), &path)?;
+            }
+        }
         let finished = record.clone();
         // From here on the record is that of a volume never finished: killed after the image is gone, it is no loss but an
         // image still to be made, or a record still to be removed.
+        record.removing = was;
         record.image = None;
         record.format = FormatMark::None;
         s.put_record(record.clone(), true)?;
@@ -53,30 +58,6 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
     s.store().remove_run(&s.id).map_err(|error| s.fail(error))?;
     s.store().remove_volume(&s.id).map_err(|error| s.fail(error))?;
     Ok(Done::Changed.into())
-}
-
-/// Refuses to take an image for gone that only cannot be seen: its pool's file system is not mounted, or another one lies there. The record
-/// is all that tells of it then, and it would come back with the pool.
-fn pool_is_there(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking) -> Result<()> {
-    let Some(was) = record.image else { return Ok(()) };
-    let stat = |path: &Path| s.host().stat(path).map_err(|error| s.fail(error));
-    if stat(&backing.image_path(&s.id))?.is_some() {
-        return Ok(());
-    }
-    let is = stat(&backing.pool_path)?;
-    if is.is_some_and(|is| is.kind == FileKind::Directory && is.file.device == was.device) {
-        return Ok(());
-    }
-    let pool = backing.pool_path.display();
-    let why = if is.is_none() { "is not there" } else { "is not the one that holds its image" };
-    Err(s.refuse(
-        Refusal::NotReady,
-        format!("its pool {pool} {why}: the image can't be deleted, and would come back with the pool"),
-        format!(
-            "mount the pool at {pool} first; if its image is lost for good, remove the record {}",
-            s.layout().volume_record(&s.id).display()
-        ),
-    ))
 }
 
 pub(super) fn release(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {

@@ -96,7 +96,10 @@ fn can_grow(s: &Session<'_>, fs: Option<FsType>, mounted: bool, grows: bool) -> 
         return Err(s.refuse(
             Refusal::Unsupported,
             "ext4 cannot grow while mounted here: CAP_SYS_RESOURCE is missing; nothing was changed",
-            "unpublish and unstage it first (apply does, as an offline step), or run csictl with that capability",
+            s.way(
+                "unpublish and unstage it first (apply does, as an offline step), or run csictl with that capability",
+                "unpublish and unstage it first, then expand it; or give the server that capability",
+            ),
         ));
     }
     Ok(())

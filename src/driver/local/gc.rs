@@ -13,12 +13,14 @@ use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{Host, HostError, LockMode, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
-use crate::model::{Done, FileId, GroupId, Layout, Mount, MountTable, ObjectRef, Owner, VolumeId};
+use crate::model::{
+    Approval, Done, FileId, GroupId, Layout, Loss, Mount, MountTable, ObjectRef, Owner, SnapshotId, VolumeId,
+};
 use crate::state::{GlobalLock, Reader, StateError};
 
-use super::group;
 use super::own::describe;
 use super::session::{host_failure, state_error};
+use super::{deleted, group};
 
 /// Something that a crashed run left.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,6 +52,26 @@ pub enum Leftover {
         #[serde(skip)]
         file: FileId,
     },
+    /// The image of a volume without a record: its data is lost with it, so it goes only by name.
+    Image {
+        /// Where.
+        path: PathBuf,
+        /// Whose, by its own word.
+        volume: VolumeId,
+        /// The file.
+        #[serde(skip)]
+        file: FileId,
+    },
+    /// A snapshot without a record, likewise.
+    Snapshot {
+        /// Where.
+        path: PathBuf,
+        /// Which, by its own word.
+        snapshot: SnapshotId,
+        /// The file.
+        #[serde(skip)]
+        file: FileId,
+    },
     /// A mount below the run directory that no record owns.
     Mount {
         /// Where.
@@ -66,6 +88,8 @@ impl fmt::Display for Leftover {
             Self::Group { group } => write!(f, "unfinished {}", ObjectRef::Group(group.clone())),
             Self::Temporary { path } => write!(f, "temporary file {}", path.display()),
             Self::Loop { index, image, .. } => write!(f, "/dev/loop{index} on {}", image.display()),
+            Self::Image { path, volume, .. } => write!(f, "image {} of volume {volume}", path.display()),
+            Self::Snapshot { path, snapshot, .. } => write!(f, "snapshot {} ({snapshot})", path.display()),
             Self::Mount { target, what } => write!(f, "mount of {what} at {}", target.display()),
         }
     }
@@ -79,7 +103,27 @@ impl Leftover {
             Self::Group { .. } => "taking or deleting it was interrupted; what was begun is ended",
             Self::Temporary { .. } => "an image or snapshot that was never finished",
             Self::Loop { .. } => "its image says it is csictl's, and no volume is recorded for it",
+            Self::Image { .. } | Self::Snapshot { .. } => "it says it is csictl's, and nothing is recorded for it",
             Self::Mount { .. } => "it lies in csictl's run directory, and no volume is recorded for it",
+        }
+    }
+
+    /// The approval that its removal takes: data is never removed without. `None` for what holds none.
+    pub fn approval(&self) -> Option<Approval> {
+        let object = match self {
+            Self::Image { volume, .. } => ObjectRef::Volume(volume.clone()),
+            Self::Snapshot { snapshot, .. } => ObjectRef::Snapshot(snapshot.clone()),
+            _ => return None,
+        };
+        Some(Approval { object, loss: Loss::Delete })
+    }
+
+    /// How that approval is typed: by the whole id, since no record has a name for it.
+    pub fn approve_flag(&self) -> Option<String> {
+        match self {
+            Self::Image { volume, .. } => Some(format!("--approve volume.{volume}=delete")),
+            Self::Snapshot { snapshot, .. } => Some(format!("--approve snapshot.{snapshot}=delete")),
+            _ => None,
         }
     }
 }
@@ -100,6 +144,7 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
             directories.insert(image.pool_path.clone());
         }
     }
+    let snapshots: BTreeSet<SnapshotId> = reader.snapshot_ids()?.into_iter().chain(group::members(&reader)?).collect();
     for id in reader.snapshot_ids()? {
         if let Recorded::Present(record) = reader.snapshot(&id) {
             directories.extend(record.path.parent().map(PathBuf::from));
@@ -121,11 +166,18 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
                 found.push(Leftover::Temporary { path });
                 continue;
             }
+            if path.extension() == Some(OsStr::new("snap")) {
+                found.extend(stray_snapshot(host, path, &snapshots));
+                continue;
+            }
             if path.extension() != Some(OsStr::new("img")) {
                 continue;
             }
             let Some(image) = host.image(&path).ok().flatten() else { continue };
             let Some(identity) = image.identity.filter(|identity| !identity.snapshot) else { continue };
+            if let Some(volume) = named_after::<VolumeId>(&path, &identity.id).filter(|id| !ids.contains(id)) {
+                found.push(Leftover::Image { path: path.clone(), volume, file: image.file });
+            }
             let owned = ids.iter().any(|id| id.as_str() == identity.id);
             let attached = loops.iter().find(|device| device.backing == image.file);
             if let (false, Some(device)) = (owned, attached)
@@ -138,6 +190,19 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
     found.extend(stray_mounts(layout, &mounts, &ids));
     found.sort();
     Ok(found)
+}
+
+/// The id of a file that is called by it. One under another name is somebody's copy.
+fn named_after<T: std::str::FromStr>(path: &Path, id: &str) -> Option<T> {
+    (path.file_stem() == Some(OsStr::new(id))).then(|| id.parse().ok()).flatten()
+}
+
+/// A snapshot's file that says it is one, where none is recorded.
+fn stray_snapshot(host: &dyn Observe, path: PathBuf, known: &BTreeSet<SnapshotId>) -> Option<Leftover> {
+    let image = host.image(&path).ok().flatten()?;
+    let identity = image.identity.filter(|identity| identity.snapshot)?;
+    let snapshot = named_after::<SnapshotId>(&path, &identity.id).filter(|id| !known.contains(id))?;
+    Some(Leftover::Snapshot { path, snapshot, file: image.file })
 }
 
 /// Removes the temporary files that killed runs of one owner left, in these pools and among the records; one whose volume or
@@ -218,19 +283,30 @@ fn temporary_of(path: &Path) -> Option<VolumeId> {
     name.strip_suffix(".img").or_else(|| name.strip_suffix(".snap"))?.parse().ok()
 }
 
-/// Removes one leftover, if it still is one.
+/// Removes one leftover, if it still is one. What holds data takes an approval of its own ([`Leftover::approval`]).
 ///
 /// # Errors
-/// [`DriverError::LockHeld`] while any other csictl works; [`DriverError::Refused`] when it is in use or no leftover any more.
-pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Duration) -> Result<Done> {
+/// [`DriverError::LockHeld`] while any other csictl works; [`DriverError::Refused`] when it is in use, not approved, or no leftover any more.
+pub fn remove(
+    host: &dyn Host,
+    layout: &Layout,
+    leftover: &Leftover,
+    approved: &BTreeSet<Approval>,
+    timeout: Duration,
+) -> Result<Done> {
+    if let Some(needed) = leftover.approval().filter(|needed| !approved.contains(needed)) {
+        let help = format!("approve it by name: {}", leftover.approve_flag().unwrap_or_default());
+        return Err(DriverError::refused(Refusal::Unapproved, needed.object, "its data would be lost (delete)", help));
+    }
     let object = object_of(leftover);
     let fail = |error: HostError| host_failure(&object, error);
     let state = |error: StateError| state_error(&object, error);
     let _alone = GlobalLock::exclusive(host, layout, timeout).map_err(state)?;
     let pools: Vec<PathBuf> = match leftover {
-        Leftover::Temporary { path } | Leftover::Loop { image: path, .. } => {
-            path.parent().map(PathBuf::from).into_iter().collect()
-        }
+        Leftover::Temporary { path }
+        | Leftover::Loop { image: path, .. }
+        | Leftover::Image { path, .. }
+        | Leftover::Snapshot { path, .. } => path.parent().map(PathBuf::from).into_iter().collect(),
         Leftover::Mount { .. } | Leftover::Frozen { .. } | Leftover::Group { .. } => Vec::new(),
     };
     if !find(host, layout, &pools).map_err(fail)?.contains(leftover) {
@@ -256,6 +332,21 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
             };
             host.remove_image(path, None).map_err(fail)
         }
+        Leftover::Image { path, file, .. } => {
+            let image = host.image(path).map_err(fail)?;
+            if image.and_then(|image| image.identity).is_some_and(|identity| identity.protected) {
+                let message = format!("{} says that its volume is protected (prevent_destroy)", path.display());
+                let help = "apply its manifest, which adopts it, and set prevent_destroy = false there first";
+                return Err(DriverError::refused(Refusal::Protected, object, message, help));
+            }
+            if let Some(device) = host.loop_of_image(path, *file, None).map_err(fail)? {
+                let message = format!("{} is attached to {}", path.display(), device.node().display());
+                let help = format!("csictl who {} shows who holds it", device.node().display());
+                return Err(DriverError::refused(Refusal::Busy, object, message, help));
+            }
+            remove_file(host, layout, path, *file).map_err(fail)
+        }
+        Leftover::Snapshot { path, file, .. } => remove_file(host, layout, path, *file).map_err(fail),
         Leftover::Loop { index, file, .. } => host.detach_loop(*index, *file).map_err(fail),
         Leftover::Mount { target, .. } => {
             let Some(top) = host.mounts_at(target).map_err(fail)?.into_iter().next_back() else {
@@ -289,11 +380,18 @@ pub fn remove(host: &dyn Host, layout: &Layout, leftover: &Leftover, timeout: Du
     }
 }
 
+fn remove_file(host: &dyn Host, layout: &Layout, path: &Path, file: FileId) -> std::result::Result<Done, HostError> {
+    let done = host.remove_image(path, Some(file))?;
+    deleted::forget(host, layout, path)?;
+    Ok(done)
+}
+
 /// What a leftover's errors are about: the volume its name speaks of.
 fn object_of(leftover: &Leftover) -> ObjectRef {
     let id = match leftover {
         Leftover::Group { group } => return ObjectRef::Group(group.clone()),
-        Leftover::Frozen { volume } => Some(volume.clone()),
+        Leftover::Snapshot { snapshot, .. } => return ObjectRef::Snapshot(snapshot.clone()),
+        Leftover::Frozen { volume } | Leftover::Image { volume, .. } => Some(volume.clone()),
         Leftover::Temporary { path } => temporary_of(path),
         Leftover::Loop { image, .. } => image.file_stem().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
         Leftover::Mount { target, .. } => target.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),

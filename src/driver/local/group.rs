@@ -14,13 +14,13 @@ use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyRequest, ErrorKind, Host, HostError, Place};
 use crate::model::action::{DeleteGroupRequest, Outcome};
 use crate::model::record::{GroupRecord, GroupState, ImageIdentity, Recorded, SnapshotRecord};
-use crate::model::{Approval, Done, GroupId, GroupSpec, Layout, Loss, ObjectRef, VolumeId};
+use crate::model::{Approval, Done, GroupId, GroupSpec, Layout, Loss, ObjectRef, SnapshotId, VolumeId};
 use crate::state::{Reader, Store, VolumeLock};
 
 use super::session::{host_failure, state_error};
 use super::snapshot::is_snapshot_of;
 use super::source::{Frozen, Origin, took_too_long};
-use super::{LocalDriver, now, snapshot};
+use super::{LocalDriver, deleted, now, snapshot};
 
 pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<Outcome> {
     let object = ObjectRef::Group(spec.id.clone());
@@ -57,9 +57,10 @@ pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<O
             ready: true,
             created_at: created_at.clone(),
             group: Some(spec.id.clone()),
+            file: None,
         })
         .collect();
-    let record = GroupRecord {
+    let mut record = GroupRecord {
         id: spec.id.clone(),
         owner: spec.owner.clone(),
         name: spec.name.clone(),
@@ -67,8 +68,13 @@ pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<O
         members: wanted,
         created_at,
     };
-    if !all_placed(driver, &record, &object)? {
+    let placed = all_placed(driver, &record, &object)?;
+    if !placed {
         copy_all(driver, &record, &origins, &locks, &object)?;
+    }
+    for member in &mut record.members {
+        let path = if placed { member.path.clone() } else { part_of(member) };
+        member.file = driver.host().image(&path).map_err(|error| host_failure(&object, error))?.map(|image| image.file);
     }
     // From here on the group is there, and only its ends are loose.
     drop(origins);
@@ -145,6 +151,7 @@ fn durable(host: &dyn Host, record: &GroupRecord, object: &ObjectRef) -> Result<
             fs_uuid: member.fs_uuid,
             sector_size: member.sector_size,
             protected: false,
+            ephemeral: false,
         };
         host.set_identity(&part_of(member), &identity).map_err(fail)?;
     }
@@ -193,6 +200,7 @@ fn all_placed(driver: &LocalDriver, record: &GroupRecord, object: &ObjectRef) ->
     let mut there = 0;
     for member in &record.members {
         let file = driver.host().image(&member.path).map_err(|error| host_failure(object, error))?;
+        deleted::not_marked(driver, object, &member.path, file.is_some())?;
         match file {
             Some(file) if is_snapshot_of(file.identity.as_ref(), &member.id, &member.owner) => there += 1,
             Some(_) => return Err(not_a_member(object, member, "does not say that it is")),
@@ -314,7 +322,11 @@ pub(super) fn delete_group(driver: &LocalDriver, request: &DeleteGroupRequest) -
     let ids: BTreeSet<_> = record.members.iter().map(|member| &member.id).collect();
     let _members: Vec<VolumeLock> = ids.into_iter().map(|id| snapshot::lock(driver, id)).collect::<Result<_>>()?;
     for member in &record.members {
-        snapshot::file_of(driver, member)?;
+        let begun = record.state == GroupState::Deleting;
+        if snapshot::file_of(driver, member)?.is_none() && !begun {
+            deleted::pool_is_there(driver, &object, &member.path, member.file)?;
+            deleted::mark(driver, &object, &member.path)?;
+        }
     }
     record.state = GroupState::Deleting;
     driver.store().put_group(&record).map_err(|error| state_error(&object, error))?;
@@ -348,6 +360,9 @@ pub(super) fn finish(host: &dyn Host, layout: &Layout, mut record: GroupRecord) 
         GroupState::Deleting => {
             for member in &record.members {
                 let file = host.image(&member.path).map_err(fail)?;
+                if file.is_none() {
+                    deleted::pool_of(host, &object, &member.path, member.file)?;
+                }
                 // What lies under a member's name and is none of it is nobody's to remove.
                 let ours = file.filter(|file| is_snapshot_of(file.identity.as_ref(), &member.id, &member.owner));
                 if let Some(file) = ours {
@@ -397,4 +412,15 @@ pub(super) fn spoken_for(reader: &Reader<'_>) -> std::result::Result<BTreeSet<Pa
         }
     }
     Ok(parts)
+}
+
+/// The snapshots of all groups, those that have no record of their own yet among them.
+pub(super) fn members(reader: &Reader<'_>) -> std::result::Result<BTreeSet<SnapshotId>, HostError> {
+    let mut members = BTreeSet::new();
+    for id in reader.group_ids()? {
+        if let Recorded::Present(record) = reader.group(&id) {
+            members.extend(record.members.into_iter().map(|member| member.id));
+        }
+    }
+    Ok(members)
 }

@@ -28,6 +28,7 @@ pub(super) fn identity_of(spec: &VolumeSpec, fs_uuid: Option<FsUuid>, sector_siz
         fs_uuid,
         sector_size,
         protected: spec.prevent_destroy,
+        ephemeral: spec.ephemeral,
     }
 }
 
@@ -38,11 +39,15 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
     let Some(image) = s.host().image(&path).map_err(|error| s.fail(error))? else {
         if record.image.is_none() {
             let message = format!("its image {} was never finished", path.display());
-            return Err(s.refuse(Refusal::NotReady, message, "run csictl apply again: it makes the image"));
+            let way = s.way("run csictl apply again: it makes the image", "repeat its creation: that makes the image");
+            return Err(s.refuse(Refusal::NotReady, message, way));
         }
         return wrong(
             format!("its image {} is gone", path.display()),
-            "bring the file back with its extended attributes (cp --preserve=xattr), or approve losing the volume by name (=wipe)",
+            s.way(
+                "bring the file back with its extended attributes (cp --preserve=xattr), or approve losing the volume by name (=wipe)",
+                "bring the file back with its extended attributes (cp --preserve=xattr), or delete the volume",
+            ),
         );
     };
     if !is_image_of(image.identity.as_ref(), &record.spec) {
@@ -60,7 +65,10 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
     {
         return wrong(
             format!("{} holds file system {theirs}, the record says {ours}", path.display()),
-            "a replacement was interrupted, or another image was put there: apply again, or bring the right one back",
+            s.way(
+                "a replacement was interrupted, or another image was put there: apply again, or bring the right one back",
+                "another image was put there: bring the right one back",
+            ),
         );
     }
     if let Some(recorded) = record.image
@@ -69,7 +77,10 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
     {
         return wrong(
             format!("{} was replaced while a loop device still shows the file it was ({recorded})", path.display()),
-            "take the volume down first (csictl destroy), then decide which of the two files is right",
+            s.way(
+                "take the volume down first (csictl destroy), then decide which of the two files is right",
+                "unpublish and unstage it first, then decide which of the two files is right",
+            ),
         );
     }
     if let Some(required) = record.spec.required()

@@ -8,6 +8,7 @@ mod backing;
 mod chain;
 mod create;
 mod delete;
+mod deleted;
 mod detach;
 mod expand;
 pub mod gc;
@@ -34,7 +35,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::driver::{Driver, Result};
@@ -44,7 +45,7 @@ use crate::model::action::{
     Outcome, StageRequest, UnpublishRequest, UnstageRequest,
 };
 use crate::model::observed::{HostFacts, ObservedImage};
-use crate::model::record::{SnapshotRecord, VolumeRecord};
+use crate::model::record::{Recorded, SnapshotRecord, VolumeRecord};
 use crate::model::{FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
 use crate::state::{StateError, lock};
 
@@ -61,7 +62,7 @@ pub struct LocalDriver {
     layout: Layout,
     lock_timeout: Duration,
     freeze_timeout: Duration,
-    kept: Kept,
+    kept: RwLock<Arc<Kept>>,
     facts: OnceLock<HostFacts>,
     prepared: OnceLock<()>,
     /// Loop devices attached by this process that no mount holds yet, with their numbers.
@@ -84,7 +85,7 @@ impl LocalDriver {
             layout,
             lock_timeout: DEFAULT_LOCK_TIMEOUT,
             freeze_timeout: DEFAULT_FREEZE_TIMEOUT,
-            kept: Kept::default(),
+            kept: RwLock::default(),
             facts: OnceLock::new(),
             prepared: OnceLock::new(),
             holds: Mutex::default(),
@@ -111,9 +112,31 @@ impl LocalDriver {
 
     /// With more places that no volume may hide.
     #[must_use]
-    pub fn with_kept(mut self, kept: Kept) -> Self {
-        self.kept = kept;
+    pub fn with_kept(self, kept: Kept) -> Self {
+        self.keep(kept);
         self
+    }
+
+    /// From now on with these places that no volume may hide.
+    pub fn keep(&self, kept: Kept) {
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kept);
+    }
+
+    /// The places that no volume may hide, besides its own.
+    pub fn kept(&self) -> Arc<Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The record of an ephemeral volume that is lost, made anew from its image where that is found and says so.
+    ///
+    /// # Errors
+    /// As any verb: another csictl works on the volume, or the machine fails.
+    pub fn lost_ephemeral(&self, id: &VolumeId) -> Result<Option<VolumeRecord>> {
+        let mut s = self.open(id)?;
+        if matches!(s.record, Recorded::Absent | Recorded::Corrupt { .. }) {
+            rebuild::rebuild_ephemeral(&mut s)?;
+        }
+        Ok(s.record.present().filter(|record| record.spec.ephemeral).cloned())
     }
 
     /// A volume's record, made anew from its image where it is damaged; `None` where there is none and no image says it is that volume.

@@ -252,7 +252,7 @@ impl Own {
                     return Err(s.refuse(
                         Refusal::Foreign,
                         format!("{} is mounted over it at {}", describe(foreign), path.display()),
-                        "take that mount away by hand first; csictl leaves alone what it did not make",
+                        "take that mount away by hand first; csictl leaves alone what is not this volume's",
                     ));
                 }
                 let published = s.run.present().is_some_and(|run| run.publishes.contains_key(path));

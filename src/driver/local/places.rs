@@ -29,12 +29,12 @@ pub struct Kept {
 impl LocalDriver {
     /// Why nothing may be mounted at `path`, in words; `None` when it may. `pools` are directories of images to mind besides those of
     /// the configuration.
-    pub fn kept_at<'a>(&'a self, path: &Path, pools: impl IntoIterator<Item = &'a Path>) -> Option<String> {
-        let own = own_directories(self.layout());
-        let pools = self.kept.pools.iter().map(PathBuf::as_path).chain(pools);
-        let directories = own.into_iter().chain(pools.map(|pool| ("the pool", pool)));
+    pub fn kept_at<'a>(&self, path: &Path, pools: impl IntoIterator<Item = &'a Path>) -> Option<String> {
+        let (own, kept) = (own_directories(self.layout()), self.kept());
+        let pools = kept.pools.iter().map(PathBuf::as_path).chain(pools.into_iter().map(|pool| -> &Path { pool }));
+        let directories = own.into_iter().chain(pools.map(|pool: &Path| ("the pool", pool)));
         let over = directories.map(|(what, directory)| (what, directory, true));
-        let socket = self.kept.socket.as_deref().map(|socket| ("the socket", socket, false));
+        let socket = kept.socket.as_deref().map(|socket| ("the socket", socket, false));
         first(self.host(), path, over.chain(socket))
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         return Err(s.refuse(
             Refusal::Foreign,
             format!("{} is mounted at {}", own::describe(foreign), publish.target.display()),
-            "unmount it by hand, or publish at another path; csictl leaves alone what it did not make",
+            "unmount it by hand, or publish at another path; csictl leaves alone what is not this volume's",
         ));
     }
     if let Some(mount) = stack.top() {
@@ -116,7 +116,11 @@ fn fits(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec) -> Result
         return Err(s.refuse(
             Refusal::Incompatible,
             format!("it is {is}, asked is {asked} at {}", publish.target.display()),
-            "list a block volume under devices, any other under mounts",
+            if publish.capability.is_some() {
+                "ask for the access type it was made with"
+            } else {
+                "list a block volume under devices, any other under mounts"
+            },
         ));
     }
     if raw && read_only(record, publish) && matches!(record.spec.backing, Backing::Device(_)) {
@@ -152,9 +156,13 @@ fn same_publish(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec, m
         return Err(s.refuse(
             Refusal::Exists,
             format!(
-                "{} shows it already with other arguments (read_only, {})",
+                "{} shows it already with other arguments ({})",
                 publish.target.display(),
-                if publish.capability.is_some() { "capability or staging path" } else { "sub_path or propagation" }
+                if publish.capability.is_some() {
+                    "readonly, volume_capability or staging_target_path"
+                } else {
+                    "read_only, sub_path or propagation"
+                }
             ),
             "unpublish it there first",
         ));
@@ -186,16 +194,19 @@ fn alone(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpe
     let Some(run) = s.run.present() else { return Ok(()) };
     for (target, other) in run.publishes.iter().filter(|(_, other)| !many || !mode(other).allows_many()) {
         if *target != publish.target && !own.stack(s, target)?.ours.is_empty() {
-            return Err(s.refuse(
-                Refusal::Incompatible,
-                format!(
-                    "access mode {} allows one publish, and pod {} has it at {}",
-                    if many { mode(other) } else { mode(publish) },
-                    other.pod,
-                    target.display()
-                ),
-                "unpublish it there first, or use access_mode = \"single-node-multi-writer\"",
-            ));
+            let (mode, target) = (if many { mode(other) } else { mode(publish) }, target.display());
+            let (message, help) = if publish.capability.is_some() {
+                (
+                    format!("access mode {} allows one publish, and it is published at {target}", mode.wire_name()),
+                    "unpublish it there first, or make and publish it as SINGLE_NODE_MULTI_WRITER",
+                )
+            } else {
+                (
+                    format!("access mode {mode} allows one publish, and pod {} has it at {target}", other.pod),
+                    "unpublish it there first, or use access_mode = \"single-node-multi-writer\"",
+                )
+            };
+            return Err(s.refuse(Refusal::Incompatible, message, help));
         }
     }
     Ok(())

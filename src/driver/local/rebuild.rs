@@ -26,6 +26,19 @@ pub(super) fn rebuild(s: &mut Session<'_>) -> Result<bool> {
 
 /// The same, looking also where the spec at hand puts the image.
 pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> Result<bool> {
+    rebuild_if(s, near, |_| true)
+}
+
+/// The same for an ephemeral volume only, of which not even a damaged record has to be left.
+pub(super) fn rebuild_ephemeral(s: &mut Session<'_>) -> Result<bool> {
+    rebuild_if(s, None, |record| record.spec.ephemeral)
+}
+
+fn rebuild_if(
+    s: &mut Session<'_>,
+    near: Option<&ImageBacking>,
+    wanted: impl Fn(&VolumeRecord) -> bool,
+) -> Result<bool> {
     let path = s.layout().volume_record(&s.id);
     let bytes = match s.host().read_small(&path) {
         Ok(bytes) => bytes.unwrap_or_default(),
@@ -36,12 +49,15 @@ pub(super) fn rebuild_near(s: &mut Session<'_>, near: Option<&ImageBacking>) -> 
     let mut pools: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
     pools.extend(salvage_pool_path(&bytes));
     pools.push(s.layout().default_pool());
-    pools.extend(s.driver.kept.pools.iter().cloned());
+    pools.extend(s.driver.kept().pools.iter().cloned());
     pools.extend(attached_pool(s));
     for pool in pools {
         let image = s.host().image(&pool.join(format!("{}.img", s.id))).map_err(|error| s.fail(error))?;
-        let Some(record) = image.and_then(|image| from_image(s.layout(), &s.id, pool, &image)) else { continue };
-        s.store().set_volume_aside(&s.id).map_err(|error| state_error(&s.object(), error))?;
+        let record = image.and_then(|image| from_image(s.layout(), &s.id, pool, &image));
+        let Some(record) = record.filter(|record| wanted(record)) else { continue };
+        if s.record != Recorded::Absent {
+            s.store().set_volume_aside(&s.id).map_err(|error| state_error(&s.object(), error))?;
+        }
         s.put_record(record, true)?;
         return Ok(true);
     }
@@ -77,6 +93,7 @@ pub(super) fn from_image(
         applied_ownership: Ownership::default(),
         asked: None,
         attachment: None,
+        removing: None,
         released: false,
         rebuilt: true,
         created_at: now(),
@@ -119,7 +136,7 @@ fn spec_of(
         prevent_destroy: identity.protected,
         ownership: Ownership::default(),
         fs_group: None,
-        ephemeral: false,
+        ephemeral: identity.ephemeral,
     }
 }
 

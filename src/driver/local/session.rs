@@ -110,6 +110,12 @@ impl<'a> Session<'a> {
         DriverError::refused(refusal, self.object(), message, help)
     }
 
+    /// The next step, in words of whoever has the volume: its manifest's people, or its orchestrator.
+    pub fn way(&self, manifest: &'static str, orchestrator: &'static str) -> &'static str {
+        let csi = self.record.present().is_some_and(|record| record.spec.owner == Owner::Csi);
+        if csi { orchestrator } else { manifest }
+    }
+
     pub fn unapproved(&self, loss: Loss, message: impl Into<String>) -> DriverError {
         DriverError::unapproved(self.object(), loss, message)
     }
@@ -133,7 +139,7 @@ impl<'a> Session<'a> {
                         "it was staged in mount namespace {}, which still lives; this one is {ours}, and its mounts cannot be seen from here",
                         run.mount_namespace
                     ),
-                    "run csictl in that namespace (nsenter -m), or end the processes that live in it",
+                    "work from that namespace (nsenter -m), or end the processes that live in it",
                 ));
             }
         }
@@ -322,9 +328,7 @@ fn held_by(holder: &Holder) -> String {
 /// A host's failure, as the refusal it amounts to where it is one.
 pub(super) fn host_failure(object: &ObjectRef, error: HostError) -> DriverError {
     let (refusal, help) = match error.kind {
-        ErrorKind::NoSpace => {
-            (Refusal::NoSpace, "free space there, or choose a smaller capacity or allocate = \"sparse\"")
-        }
+        ErrorKind::NoSpace => (Refusal::NoSpace, "free space there, ask for less, or let it be sparse"),
         ErrorKind::Foreign => {
             (Refusal::Foreign, "csictl leaves alone what it did not make: take it away by hand, or use another path")
         }

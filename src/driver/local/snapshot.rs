@@ -11,7 +11,7 @@ use crate::model::{Approval, Done, Loss, ObjectRef, Owner, SnapshotId, SnapshotS
 use crate::state::VolumeLock;
 
 use super::session::{host_failure, state_error};
-use super::{LocalDriver, now};
+use super::{LocalDriver, deleted, now};
 
 pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outcome> {
     let object = ObjectRef::Snapshot(spec.id.clone());
@@ -39,6 +39,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
     let created_at = now();
     let host = driver.host();
     let file = host.image(&path).map_err(fail)?;
+    deleted::not_marked(driver, &object, &path, file.is_some())?;
     if let Some(file) = &file
         && !is_snapshot_of(file.identity.as_ref(), &spec.id, &spec.owner)
     {
@@ -69,6 +70,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
                 fs_uuid: origin.fs_uuid,
                 sector_size: origin.sector_size,
                 protected: false,
+                ephemeral: false,
             };
             host.set_identity(&part, &identity).map_err(fail)?;
             host.place_image(&part, &path, Place::New).map_err(fail)
@@ -79,6 +81,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
             return Err(error);
         }
     }
+    let taken = host.image(&path).map_err(fail)?.map(|image| image.file);
     let record = SnapshotRecord {
         id: spec.id.clone(),
         owner: spec.owner.clone(),
@@ -92,6 +95,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
         ready: true,
         created_at,
         group: None,
+        file: taken,
     };
     driver.store().put_snapshot(&record).map_err(fail)?;
     Ok(Outcome { done: Done::Changed, notes })
@@ -182,7 +186,7 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
                 Refusal::Protected,
                 object,
                 format!("its record can't be used ({cause}), so nobody knows which file to remove"),
-                "apply its manifest first: that adopts the file",
+                "take it again under its name first: that adopts the file",
             ));
         }
     };
@@ -191,15 +195,19 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
             Refusal::GroupMember,
             object,
             format!("it was taken with group {group} and goes only with all of it"),
-            "delete the group: csictl csi delete-volume-group-snapshot, or its orchestrator",
+            "delete the group as a whole (DeleteVolumeGroupSnapshot)",
         ));
     }
     let approved = Approval { object: object.clone(), loss: Loss::Delete };
     if request.approval.as_ref() != Some(&approved) {
         return Err(DriverError::unapproved(object, Loss::Delete, "its data would be lost (delete)"));
     }
-    if let Some(image) = file_of(driver, &record)? {
-        driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?;
+    match file_of(driver, &record)? {
+        Some(image) => drop(driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?),
+        None => {
+            deleted::pool_is_there(driver, &object, &record.path, record.file)?;
+            deleted::mark(driver, &object, &record.path)?;
+        }
     }
     driver.store().remove_snapshot(&request.id).map_err(fail)?;
     Ok(Done::Changed.into())

@@ -14,6 +14,9 @@ use super::own::{self, Own};
 use super::session::{Session, host_failure, state_error, with_help};
 use super::{LocalDriver, growth, guard};
 
+/// A pool with less is full: a file system's own bookkeeping takes that much.
+const FULL: u64 = 1 << 20;
+
 /// Something to copy from, locked while this lives.
 pub(super) struct Origin<'a> {
     pub object: ObjectRef,
@@ -203,11 +206,7 @@ impl LocalDriver {
             }
             Recorded::Unknown { cause } | Recorded::Corrupt { cause } => {
                 let message = format!("its record can't be used: {cause}");
-                return refuse(
-                    Refusal::NotReady,
-                    message,
-                    "take the snapshot again (its manifest's apply adopts the file)",
-                );
+                return refuse(Refusal::NotReady, message, "take it again under its name: that adopts the file");
             }
             Recorded::Present(_) | Recorded::Absent => {
                 return refuse(Refusal::NotFound, format!("no snapshot {id} is recorded"), "take it first");
@@ -288,8 +287,19 @@ impl Origin<'_> {
         let mark = self.mark_frozen(driver)?;
         let until = Instant::now() + driver.freeze_timeout;
         // Where this fails the mark stays: what is frozen already may be what a killed run left.
-        let freeze = driver.host().freeze(mount_point, driver.freeze_timeout).map_err(fail)?;
+        let freeze = driver.host().freeze(mount_point, driver.freeze_timeout);
+        let freeze = freeze.map_err(|error| self.full(driver).unwrap_or_else(|| fail(error)))?;
         Ok(Frozen { host: driver.host(), freeze: Some(freeze), mark, until })
+    }
+
+    /// A file system whose image finds no room in its pool any more can't write what it has to before it holds still: an I/O error that
+    /// is the pool's.
+    fn full(&self, driver: &LocalDriver) -> Option<DriverError> {
+        let pool = self.path.parent()?;
+        let free = driver.host().usage(pool).ok()?.available;
+        let message = format!("its pool {} is full: what it has still to write finds no room", pool.display());
+        let help = "free space there first";
+        (free < FULL).then(|| DriverError::refused(Refusal::NoSpace, self.object.clone(), message, help))
     }
 
     /// Written before a volume is frozen, so that a run after a killed one knows what to thaw without asking every mount.

@@ -49,7 +49,7 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
         return Err(s.refuse(
             Refusal::Foreign,
             format!("{} is mounted at {}", own::describe(foreign), request.staging_path.display()),
-            "take that mount away by hand; csictl leaves alone what it did not make",
+            "take that mount away by hand; csictl leaves alone what is not this volume's",
         ));
     }
     let staged = stack.top().is_some();

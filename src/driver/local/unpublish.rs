@@ -27,7 +27,7 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         return Err(s.refuse(
             Refusal::Foreign,
             format!("{} is mounted at {}, and is not of this volume", own::describe(foreign), request.target.display()),
-            "take that mount away by hand; csictl leaves alone what it did not make",
+            "take that mount away by hand; csictl leaves alone what is not this volume's",
         ));
     }
     let made = record.as_ref().is_some_and(|record| record.made_targets.contains_key(&request.target));

@@ -303,3 +303,97 @@ fn a_torn_record_keeps_no_server_from_starting_and_no_other_volume_from_being_us
     rig.delete(&torn);
     assert_eq!(rig.pool(), [format!("{whole}.img")]);
 }
+
+#[test]
+fn a_default_written_out_is_the_same_request_both_ways_round() {
+    let rig = Rig::configured(
+        "[pools.main]\npath = \"main\"\n\n[classes.fast]\npool = \"main\"\nfs = { type = \"xfs\" }\nmount_options = [\"noatime\"]\n\
+         image = { allocate = \"sparse\", direct_io = false, sector_size = 4096 }\n",
+    );
+    let ext4 = |pairs: &[(&str, &str)]| CreateVolumeRequest {
+        parameters: words(pairs),
+        ..create("", &mounted("", &[]), 16 * MIB)
+    };
+    let fast = |pairs: &[(&str, &str)]| {
+        let pairs = [&[("class", "fast")], pairs].concat();
+        CreateVolumeRequest { parameters: words(&pairs), ..create("", &mounted("", &[]), 320 * MIB) }
+    };
+    let typed = |request: CreateVolumeRequest, fs: &str| CreateVolumeRequest {
+        volume_capabilities: vec![mounted(fs, &[])],
+        ..request
+    };
+    let mutable = |request: CreateVolumeRequest, pairs: &[(&str, &str)]| CreateVolumeRequest {
+        mutable_parameters: words(pairs),
+        ..request
+    };
+    let pairs = [
+        (ext4(&[]), ext4(&[("allocate", "full")])),
+        (ext4(&[]), mutable(ext4(&[]), &[("allocate", "full")])),
+        (ext4(&[]), ext4(&[("direct_io", "true")])),
+        (ext4(&[]), ext4(&[("sector_size", "512")])),
+        (ext4(&[]), ext4(&[("mount_options", "")])),
+        (ext4(&[]), ext4(&[("csi.storage.k8s.io/fstype", "ext4")])),
+        (ext4(&[]), typed(ext4(&[]), "ext4")),
+        (ext4(&[("mount_options", "noatime, lazytime")]), ext4(&[("mount_options", "noatime,lazytime")])),
+        (fast(&[]), fast(&[("direct_io", "false"), ("sector_size", "4096"), ("pool", "main")])),
+        (fast(&[]), fast(&[("mount_options", "noatime")])),
+        (fast(&[]), typed(fast(&[]), "xfs")),
+    ];
+    for (number, (plain, written)) in pairs.into_iter().enumerate() {
+        for (turn, first, second) in [("plain", &plain, &written), ("written", &written, &plain)] {
+            let named = |request: &CreateVolumeRequest| CreateVolumeRequest {
+                name: format!("{turn}-{number}"),
+                ..request.clone()
+            };
+            let id = rig.make(named(first)).volume_id;
+            assert_eq!(rig.make(named(second)).volume_id, id, "{turn} first: {second:?}");
+            rig.delete(&id);
+        }
+    }
+    let first = CreateVolumeRequest { name: "typed".into(), ..fast(&[]) };
+    rig.make(first.clone());
+    rig.refused(Code::AlreadyExists, typed(first, "ext4"));
+}
+
+#[test]
+fn what_differs_is_said_with_both_values() {
+    let rig = Rig::new();
+    let first = create("pvc-1", &mounted("ext4", &["noatime"]), 32 * MIB);
+    rig.make(first.clone());
+    let asking = |change: &dyn Fn(&mut CreateVolumeRequest)| {
+        let mut request = first.clone();
+        change(&mut request);
+        request
+    };
+    for (request, field, values) in [
+        (asking(&|request| request.capacity_range = Some(range(64 * MIB, 0))), "capacity", ["32 MiB", "64 MiB"]),
+        (asking(&|request| request.capacity_range = Some(range(MIB, 20 * MIB))), "capacity", ["32 MiB", "20 MiB"]),
+        (
+            asking(&|request| request.volume_capabilities = vec![mounted("xfs", &["noatime"])]),
+            "volume_capabilities",
+            ["ext4", "xfs"],
+        ),
+        (
+            asking(&|request| request.volume_capabilities = vec![mounted("ext4", &[])]),
+            "volume_capabilities",
+            ["noatime", "no mount flags"],
+        ),
+        (asking(&|request| request.parameters = words(&[("allocate", "full")])), "allocate", ["sparse", "full"]),
+        (asking(&|request| request.parameters.clear()), "allocate", ["sparse", "full"]),
+        (
+            asking(&|request| request.mutable_parameters = words(&[("mount_options", "lazytime")])),
+            "mount_options",
+            ["not set", "lazytime"],
+        ),
+        (
+            asking(&|request| request.volume_content_source = calls::of_volume("vol-9")),
+            "volume_content_source",
+            ["none", "vol-9"],
+        ),
+        (in_topology(first.clone(), &[("topology.csi.csictl.io/node", "node-9")]), "topology", ["node-1", "node-9"]),
+    ] {
+        let message = rig.refused(Code::AlreadyExists, request);
+        assert!(message.contains(field), "{field}: {message}");
+        assert!(values.iter().all(|value| message.contains(value)), "{field}: {values:?}: {message}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The controller's service over the socket: what an orchestrator asks for, what it gets, and what lies in records and pools afterwards.
 
+mod absent;
 mod attach;
 mod create;
 mod delete;

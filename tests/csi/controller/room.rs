@@ -87,3 +87,99 @@ fn capacity_depends_on_where_and_for_what() {
     let unknown = GetCapacityRequest { parameters: words(&[("class", "slow")]), ..all() };
     rig.serving.refused(Code::InvalidArgument, rig.serving.controller().get_capacity(unknown));
 }
+
+/// Runs snapshots of these volumes at once, and answers their codes.
+fn snapshots_at_once(rig: &Rig, volumes: &[String]) -> Vec<Code> {
+    rig.serving.block_on(async {
+        let calls: Vec<_> = volumes
+            .iter()
+            .map(|volume| {
+                let mut controller = rig.serving.controller();
+                let request = csictl::csi::proto::CreateSnapshotRequest {
+                    source_volume_id: volume.clone(),
+                    name: format!("of-{volume}"),
+                    ..Default::default()
+                };
+                tokio::spawn(async move {
+                    controller.create_snapshot(request).await.map_or_else(|s| s.code(), |_| Code::Ok)
+                })
+            })
+            .collect();
+        let mut codes = Vec::new();
+        for call in calls {
+            codes.push(call.await.unwrap());
+        }
+        codes
+    })
+}
+
+#[test]
+fn snapshots_at_once_stay_below_the_limit_too() {
+    let rig = Rig::configured("[pools.main]\npath = \"main\"\nlimit = \"130MiB\"\n");
+    let volumes: Vec<String> = (0..10).map(|number| rig.volume(&format!("v{number}"), &block(), 10)).collect();
+
+    let codes = snapshots_at_once(&rig, &volumes);
+
+    assert_eq!(codes.iter().filter(|code| **code == Code::Ok).count(), 3, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Code::ResourceExhausted).count(), 7, "{codes:?}");
+    assert_eq!(super::names(&rig.place.join("main")).iter().filter(|name| name.ends_with(".snap")).count(), 3);
+    // What is there already asks for no room.
+    let there = codes.iter().position(|code| *code == Code::Ok).unwrap();
+    assert_eq!(snapshots_at_once(&rig, &volumes[there..=there]), [Code::Ok]);
+    let group = csictl::csi::proto::CreateVolumeGroupSnapshotRequest {
+        name: "both".into(),
+        source_volume_ids: volumes[..2].to_vec(),
+        ..Default::default()
+    };
+    rig.serving.refused(Code::ResourceExhausted, rig.serving.group().create_volume_group_snapshot(group));
+}
+
+#[test]
+fn expansions_at_once_stay_below_the_limit_too() {
+    let rig = Rig::configured("[pools.main]\npath = \"main\"\nlimit = \"130MiB\"\n");
+    let volumes: Vec<String> = (0..10).map(|number| rig.volume(&format!("v{number}"), &block(), 10)).collect();
+
+    let codes: Vec<Code> = rig.serving.block_on(async {
+        let calls: Vec<_> = volumes
+            .iter()
+            .map(|volume| {
+                let (mut controller, request) = (
+                    rig.serving.controller(),
+                    crate::csi::calls::expand(volume, crate::csi::calls::range(20 * MIB, 0)),
+                );
+                tokio::spawn(async move {
+                    controller.controller_expand_volume(request).await.map_or_else(|s| s.code(), |_| Code::Ok)
+                })
+            })
+            .collect();
+        let mut codes = Vec::new();
+        for call in calls {
+            codes.push(call.await.unwrap());
+        }
+        codes
+    });
+
+    assert_eq!(codes.iter().filter(|code| **code == Code::Ok).count(), 3, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Code::ResourceExhausted).count(), 7, "{codes:?}");
+}
+
+#[test]
+fn a_snapshot_that_finds_its_pool_full_says_so() {
+    let place = crate::support::Place::new();
+    let pool = crate::csi::shop::mount_pool(&place, "disk", &["mkfs.ext4", "-q", "-m", "0"], 64);
+    place.write("storage.toml", &format!("[pools.disk]\npath = \"{}\"\n", pool.display()));
+    let serving = crate::support::serving::Serving::start(&place, &["--config", "storage.toml"]);
+    let rig = Rig { serving, place };
+    let id = rig.volume("db", &mounted("", &[]), 40);
+    let target = rig.up(&id, &mounted("", &[]));
+    // The pool is filled by others first, then the volume has writes that find no room any more.
+    let _ = std::fs::write(pool.join("filler"), vec![1; 64 << 20]);
+    let _ = std::fs::write(target.join("data"), vec![2; 8 << 20]);
+
+    let refused = crate::csi::shop::snapshot(&rig.serving, &id, "nightly").unwrap_err();
+
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{}", refused.message());
+    assert!(refused.message().contains(pool.to_str().unwrap()), "{}", refused.message());
+    assert!(!super::names(&pool).iter().any(|name| name.contains(".snap")), "{:?}", super::names(&pool));
+    std::fs::remove_file(pool.join("filler")).unwrap();
+}

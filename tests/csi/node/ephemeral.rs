@@ -140,3 +140,31 @@ fn after_a_reboot_the_unpublish_still_deletes_it() {
     rig.unpublish("inline");
     is_gone(&rig, "inline");
 }
+
+#[test]
+fn one_whose_record_is_lost_still_goes_with_its_unpublish() {
+    let rig = Rig::new();
+    let record = rig.place.state().join("volumes/inline.json");
+    for (lost, reboots) in [("torn", false), ("torn", true), ("gone", false), ("gone", true)] {
+        let target = rig.target("inline");
+        rig.serving.ok(rig.serving.node().node_publish_volume(inline("inline", &target, &[("size", "16Mi")])));
+        if lost == "torn" {
+            fs::write(&record, &fs::read(&record).unwrap()[..100]).unwrap();
+        } else {
+            fs::remove_file(&record).unwrap();
+        }
+        if reboots {
+            unmount(&target, UnmountFlags::empty()).unwrap();
+            unmount(rig.place.run().join("staging/inline"), UnmountFlags::empty()).unwrap();
+            fs::remove_file(rig.place.run().join("volumes/inline.json")).unwrap();
+        }
+
+        rig.unpublish("inline");
+
+        for path in [&target, &record, &rig.place.state().join("pool/inline.img")] {
+            assert!(!path.exists(), "{lost}, reboots: {reboots}: {} is left", path.display());
+        }
+        assert_eq!(rig.place.loops(), vec![]);
+        let _ = fs::remove_dir_all(rig.place.run().join("staging/inline"));
+    }
+}

@@ -3,6 +3,7 @@
 mod again;
 mod cost;
 mod ephemeral;
+mod limit;
 mod places;
 mod publish;
 mod size;

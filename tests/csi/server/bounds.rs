@@ -82,3 +82,35 @@ fn more_connections_than_there_are_places_for_are_closed_and_leave_room_when_the
     open.clear();
     super::process::until("there is room again", || csi(&place, serving.socket(), &["probe"]).status.success());
 }
+
+#[test]
+fn connections_that_say_nothing_lock_nobody_out() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let begun: [&[u8]; 3] = [b"", b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
+    let silent: Vec<_> = (0..limits::CONNECTIONS)
+        .map(|number| {
+            let mut stream = UnixStream::connect(serving.socket()).unwrap();
+            // Some begin, and say no more.
+            std::io::Write::write_all(&mut stream, begun[number % begun.len()]).unwrap();
+            stream
+        })
+        .collect();
+
+    super::process::until("another one is served", || csi(&place, serving.socket(), &["probe"]).status.success());
+
+    assert_eq!(silent.len(), limits::CONNECTIONS, "all of them are still held at their end");
+    serving.ok(serving.identity().probe(ProbeRequest {}));
+}
+
+#[test]
+fn whoever_is_closed_unanswered_reads_why() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let full: Vec<_> = (0..limits::CONNECTIONS + 1).map(|_| UnixStream::connect(serving.socket()).unwrap()).collect();
+    super::process::until("some are refused", || serving.log().contains("too many are open"));
+    let said = crate::support::place::said(&csi(&place, serving.socket(), &["probe", "--timeout", "5s", "-o", "json"]));
+    drop(full);
+    assert!(said.contains("closed without an answer") && said.contains("--allow-uid"), "{said}");
+    assert!(said.contains("too many") && !said.contains("transport error"), "{said}");
+}

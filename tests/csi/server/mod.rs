@@ -5,5 +5,6 @@ mod bounds;
 mod ending;
 mod metrics;
 mod process;
+mod reload;
 mod secrets;
 mod starting;

@@ -172,7 +172,7 @@ fn finish(s: &mut Session<'_>, mut record: VolumeRecord, path: &Path, made: &Mad
         return Err(s.refuse(
             Refusal::WrongIdentity,
             format!("{} was taken away while it was made", path.display()),
-            "find out who else works in that pool, then apply again",
+            "find out who else works in that pool, then try again",
         ));
     };
     adopted(&mut record, &image, made.sector_size);

@@ -137,7 +137,7 @@ fn killed_at_every_effect_there_is_a_whole_group_or_none_and_nobody_stays_frozen
                 let sim = sim.fork();
                 if by_gc {
                     for leftover in gc::find(&sim, &layout(), &["/pool".into()]).unwrap() {
-                        gc::remove(&sim, &layout(), &leftover, std::time::Duration::ZERO).unwrap();
+                        gc::remove(&sim, &layout(), &leftover, &Default::default(), std::time::Duration::ZERO).unwrap();
                     }
                 } else {
                     gc::thaw_left(&sim, &layout()).unwrap();

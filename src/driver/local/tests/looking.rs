@@ -203,7 +203,7 @@ fn gc_finds_and_removes_what_no_record_owns_and_nothing_else() {
             .any(|left| matches!(left, Leftover::Mount { target, .. } if *target == layout().staging_path(&lost.id)))
     );
     for leftover in &found {
-        gc::remove(&world.sim, &layout(), leftover, Duration::from_millis(20)).unwrap();
+        gc::remove(&world.sim, &layout(), leftover, &Default::default(), Duration::from_millis(20)).unwrap();
     }
     assert_eq!(gc::find(&world.sim, &layout(), &["/pool".into()]).unwrap(), Vec::new());
     assert_eq!(world.sim.loops().unwrap().len(), 1);
@@ -225,7 +225,7 @@ fn a_frozen_stage_is_thawed() {
 
     let frozen = Leftover::Frozen { volume: spec.id.clone() };
     assert_eq!(gc::find(&world.sim, &layout(), &[]).unwrap(), std::slice::from_ref(&frozen));
-    gc::remove(&world.sim, &layout(), &frozen, Duration::from_millis(20)).unwrap();
+    gc::remove(&world.sim, &layout(), &frozen, &Default::default(), Duration::from_millis(20)).unwrap();
     assert!(!world.sim.is_frozen(layout().staging_path(&spec.id)));
     assert_eq!(gc::find(&world.sim, &layout(), &[]).unwrap(), Vec::new());
     world.sim.leave_frozen(layout().staging_path(&spec.id));
