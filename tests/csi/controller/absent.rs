@@ -51,7 +51,7 @@ fn a_snapshot_whose_pool_is_away_is_neither_deleted_nor_forgotten() {
     while_away(&rig.place, &pool, || {
         let message = rig.serving.refused(Code::FailedPrecondition, controller.delete_snapshot(delete()));
         assert!(message.contains(pool.to_str().unwrap()) && message.contains("mount the pool"), "{message}");
-        assert_eq!(list(&rig.serving, ListSnapshotsRequest::default()).0, [taken.snapshot_id.clone()]);
+        assert_eq!(list(&rig.serving, ListSnapshotsRequest::default()).0, std::slice::from_ref(&taken.snapshot_id));
     });
 
     rig.serving.ok(controller.delete_snapshot(delete()));

@@ -3,11 +3,11 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::driver::Driver;
 use crate::driver::local::gc::{self, Leftover};
 use crate::driver::local::observe::{Scope, observe};
 use crate::driver::local::tests::counting::Counting;
 use crate::driver::local::tests::world::*;
+use crate::driver::{Driver, DriverError, Refusal};
 use crate::host::sim::Content;
 use crate::host::{Host, Observe};
 use crate::model::observed::{ObservedBacking, TargetKind};
@@ -196,20 +196,32 @@ fn gc_finds_and_removes_what_no_record_owns_and_nothing_else() {
 
     let found = gc::find(&world.sim, &layout(), &["/pool".into()]).unwrap();
 
-    assert_eq!(found.len(), 3, "{found:?}");
+    let (data, rest): (Vec<&Leftover>, Vec<&Leftover>) = found.iter().partition(|left| left.approval().is_some());
+    assert_eq!((rest.len(), data.len()), (3, 2), "{found:?}");
     assert!(
         found
             .iter()
             .any(|left| matches!(left, Leftover::Mount { target, .. } if *target == layout().staging_path(&lost.id)))
     );
-    for leftover in &found {
-        gc::remove(&world.sim, &layout(), leftover, &Default::default(), Duration::from_millis(20)).unwrap();
+    let remove = |leftover: &Leftover, approved| {
+        gc::remove(&world.sim, &layout(), leftover, approved, Duration::from_millis(20))
+    };
+    for leftover in rest {
+        remove(leftover, &Default::default()).unwrap();
     }
-    assert_eq!(gc::find(&world.sim, &layout(), &["/pool".into()]).unwrap(), Vec::new());
+    for leftover in &data {
+        let refused = remove(leftover, &Default::default());
+        assert!(matches!(refused, Err(DriverError::Refused { refusal: Refusal::Unapproved, .. })), "{refused:?}");
+    }
+    assert_eq!(gc::find(&world.sim, &layout(), &["/pool".into()]).unwrap().iter().collect::<Vec<_>>(), data);
     assert_eq!(world.sim.loops().unwrap().len(), 1);
     for stays in ["/pool/shop.lost.img", "/pool/shop.bare.img", "/pool/stranger.img"] {
-        assert!(world.sim.stat(stays.as_ref()).unwrap().is_some(), "{stays}: images are never removed by gc");
+        assert!(world.sim.stat(stays.as_ref()).unwrap().is_some(), "{stays}: images are removed by name only");
     }
+    let approved = data.iter().filter_map(|leftover| leftover.approval()).take(1).collect();
+    remove(data[0], &approved).unwrap();
+    assert!(remove(data[1], &approved).is_err(), "an approval is for one");
+    assert_eq!(gc::find(&world.sim, &layout(), &["/pool".into()]).unwrap(), [data[1].clone()]);
     assert_eq!(world.sim.check(), Vec::<String>::new());
 }
 
