@@ -203,7 +203,7 @@ fn gc_finds_and_removes_what_no_record_owns_and_nothing_else() {
             .iter()
             .any(|left| matches!(left, Leftover::Mount { target, .. } if *target == layout().staging_path(&lost.id)))
     );
-    let remove = |leftover: &Leftover, approved| {
+    let remove = |leftover: &Leftover, approved: &std::collections::BTreeSet<crate::model::Approval>| {
         gc::remove(&world.sim, &layout(), leftover, approved, Duration::from_millis(20))
     };
     for leftover in rest {
