@@ -61,6 +61,13 @@ pub trait Observe: Send + Sync {
         self.loop_of(file, hint)
     }
 
+    /// The loop device of that number, if its backing file lies on a file system that has died, so that the kernel tells neither of them, but
+    /// still tells that it was opened as `path`; `file` is what that file was.
+    fn loop_on_dead(&self, index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
+        let _ = (index, path, file);
+        None
+    }
+
     /// What lies at `path`, not following a last link; `None` when nothing does.
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>>;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::model::observed::{Observed, ObservedBacking, ObservedVolume};
-use crate::model::record::{FormatMark, Recorded, VolumeRecord};
+use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
     Allocate, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishSpec, Reclaim, SectorSize, Source, VolumeId,
     VolumeSpec,
@@ -330,6 +330,13 @@ fn end(record: &VolumeRecord) -> End {
     }
 }
 
+/// Whether anything of it is mounted or attached, as far as that can be told.
+fn is_up(seen: &ObservedVolume) -> bool {
+    let recorded =
+        |run: &RunRecord| run.staging_path.is_some() || !run.publishes.is_empty() || run.loop_index.is_some();
+    seen.staged.is_some() || seen.loop_device.is_some() || seen.run.as_ref().is_some_and(recorded)
+}
+
 /// The courses of a destroy: every volume of the project is taken down, those named lose their data.
 pub(super) fn destroy<'a>(
     draft: &mut Draft<'a>,
@@ -345,7 +352,20 @@ pub(super) fn destroy<'a>(
             Recorded::Present(record) => record.spec.owner == owner,
             _ => id.as_str().starts_with(&prefix),
         };
-        if !ours || draft.is_unknown(id, seen) {
+        if !ours {
+            continue;
+        }
+        // What lies on a disk that died is taken down by what the kernel and the records still tell of it, and keeps its data.
+        let died = !seen.unknown.is_empty() && seen.backing == ObservedBacking::Missing && !delete_data.contains(id);
+        let goes = match &seen.record {
+            // Without its loop device nobody could say which mounts are its own.
+            Recorded::Present(_) => seen.loop_device.is_some(),
+            Recorded::Absent => !is_up(seen),
+            _ => false,
+        };
+        if died && goes {
+            draft.notes.push((object.clone(), format!("{}: what it was is only taken down", seen.unknown.join("; "))));
+        } else if draft.is_unknown(id, seen) {
             continue;
         }
         let spec = seen.record.present().map(|record| &record.spec).or_else(|| desired.volumes.get(id));

@@ -85,7 +85,17 @@ pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<L
     {
         return Ok(Some(device));
     }
+    if let Some(device) = loop_on_dead(s, record, &path) {
+        return Ok(Some(device));
+    }
     former_loop(s, record)
+}
+
+/// The loop device of an image whose pool has died. The kernel tells no inode any more; but it is the device that this boot's record names,
+/// and was opened by the image's own name.
+fn loop_on_dead(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Option<LoopDevice> {
+    let (file, index) = (record.image?, s.run.present()?.loop_index?);
+    s.host().stat(path).is_err().then(|| s.host().loop_on_dead(index, path, file))?
 }
 
 /// The file at an image's path, if that is the volume's: the one recorded, or one that says so itself.

@@ -92,6 +92,10 @@ impl Observe for LinuxObserve {
         loopdev::loops()
     }
 
+    fn loop_on_dead(&self, index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
+        loopdev::on_dead(index, path, file)
+    }
+
     fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
         loopdev::loop_of(file, hint)
     }
@@ -184,6 +188,10 @@ impl Observe for LinuxHost {
 
     fn loops(&self) -> Result<Vec<LoopDevice>> {
         self.observe.loops()
+    }
+
+    fn loop_on_dead(&self, index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
+        self.observe.loop_on_dead(index, path, file)
     }
 
     fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {

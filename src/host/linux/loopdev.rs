@@ -137,6 +137,28 @@ fn describe(index: u32, device: BorrowedFd<'_>) -> Result<Option<LoopDevice>> {
     }))
 }
 
+/// The device of that number, if its backing file can't be looked at any more and was opened as `path`.
+pub fn on_dead(index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
+    let died = look(index).is_err_and(|error| error.errno == Some(libc::EIO));
+    let word = |name: &str| fs::read_to_string(sysfs(index).join(name)).ok();
+    let number = |name: &str| word(name)?.trim().parse::<u64>().ok();
+    // A name with a line's end in it is no name of ours: ids have none, and of a pool's it would be the wrong end.
+    if !died || word("loop/backing_file")?.strip_suffix('\n')? != path.to_str()? || number("loop/offset")? != 0 {
+        return None;
+    }
+    Some(LoopDevice {
+        index,
+        block: BlockId { major: LOOP_MAJOR, minor: index },
+        backing: file,
+        offset: 0,
+        size: number("size")? * 512,
+        read_only: number("ro")? == 1,
+        autoclear: number("loop/autoclear")? == 1,
+        direct_io: number("loop/dio")? == 1,
+        sector_size: u32::try_from(number("queue/logical_block_size")?).ok()?,
+    })
+}
+
 /// The device whose backing is `file` from its beginning; `hint` is looked at first.
 pub fn loop_of(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
     if let Some(device) = hinted(file, hint)? {

@@ -88,6 +88,7 @@ impl Look<'_> {
     ) {
         let path = backing.image_path(&spec.id);
         let mut file: Option<FileId> = None;
+        let mut dead = None;
         match self.host.image(&path) {
             Ok(Some(image)) => {
                 let named = image.identity.as_ref().is_some_and(|says| says.id == spec.id.as_str() && !says.snapshot);
@@ -103,10 +104,16 @@ impl Look<'_> {
                 Ok(Some(facts)) if facts.kind != FileKind::File => {
                     seen.backing = ObservedBacking::Wrong(format!("{} is no regular file", path.display()));
                 }
-                _ => seen.unknown.push(error.to_string()),
+                stat => {
+                    seen.unknown.push(error.to_string());
+                    let index = seen.run.as_ref().and_then(|run| run.loop_index);
+                    if let (Err(_), Some(index), Some(was)) = (stat, index, record.and_then(|record| record.image)) {
+                        dead = self.host.loop_on_dead(index, &path, was);
+                    }
+                }
             },
         }
-        seen.loop_device = file.and_then(|file| self.loops_by_file.get(&file)).cloned();
+        seen.loop_device = file.and_then(|file| self.loops_by_file.get(&file)).cloned().or(dead);
         // A freed inode number goes to another file, so the file it was counts only with the loop this boot's record names.
         if seen.loop_device.is_none()
             && let Some(was) = record.and_then(|record| record.image)
