@@ -9,7 +9,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // The client reads and writes messages by their description, options included.
         let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
         std::fs::write(out.join("csi.descriptors"), compiler.encode_file_descriptor_set())?;
-        tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+        // A list repeats the topology with each entry: copies of a sorted map are cheap.
+        let configured = tonic_prost_build::configure().btree_map(".csi.v1.Topology");
+        configured.compile_fds(compiler.file_descriptor_set())?;
     }
     Ok(())
 }

@@ -47,13 +47,24 @@ pub fn look(plugin: &Plugin, record: &VolumeRecord) -> Result<VolumeCondition, S
 
 /// What the last background pass has seen. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Conditions(Arc<Mutex<BTreeMap<VolumeId, VolumeCondition>>>);
+pub struct Conditions(Arc<Mutex<Arc<Seen>>>);
+
+/// What one pass has seen.
+#[derive(Debug, Default)]
+pub struct Seen(BTreeMap<VolumeId, VolumeCondition>);
+
+impl Seen {
+    /// The condition of a volume; of one that was not looked at yet, nothing bad is known.
+    pub fn of(&self, id: &VolumeId) -> VolumeCondition {
+        let known = self.0.get(id).cloned();
+        known.unwrap_or_else(|| VolumeCondition { abnormal: false, message: "not looked at yet".to_owned() })
+    }
+}
 
 impl Conditions {
-    /// The condition of a volume; of one that was not looked at yet, nothing bad is known.
-    pub fn last(&self, id: &VolumeId) -> VolumeCondition {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        known.unwrap_or_else(|| VolumeCondition { abnormal: false, message: "not looked at yet".to_owned() })
+    /// All that the last pass has seen: a list asks for it once.
+    pub fn last(&self) -> Arc<Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at every volume.
@@ -71,7 +82,7 @@ impl Conditions {
                 std::thread::sleep(REST);
             }
         }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Seen(seen));
         Ok(())
     }
 }

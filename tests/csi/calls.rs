@@ -2,7 +2,6 @@
 
 #![allow(dead_code)]
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use csictl::csi::proto::volume_capability::access_mode::Mode;
@@ -116,7 +115,7 @@ pub fn create(name: &str, capability: &VolumeCapability, required: i64) -> Creat
     }
 }
 
-pub fn words(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+pub fn words<Map: FromIterator<(String, String)>>(pairs: &[(&str, &str)]) -> Map {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 

@@ -4,6 +4,7 @@
 use tonic::Status;
 
 use super::volume::{existing, id_of, is_whole, unknown, volume_of};
+use crate::csi::condition::Seen;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::controller_get_volume_response::VolumeStatus as OneStatus;
 use crate::csi::proto::list_volumes_response::{Entry, VolumeStatus};
@@ -30,18 +31,17 @@ pub(super) async fn list_volumes(plugin: &Plugin, call: ListVolumesRequest) -> R
             record.present().is_none_or(|record| !record.spec.ephemeral && is_whole(plugin, record))
         });
         let (page, next_token) = page::page(listed, |(id, _)| id.as_str(), &call.starting_token, most)?;
-        let entries = page.into_iter().map(|(id, record)| entry(plugin, id, record)).collect();
+        let seen = plugin.conditions().last();
+        let entries = page.into_iter().map(|(id, record)| entry(plugin, &seen, id, record)).collect();
         Ok(ListVolumesResponse { entries, next_token })
     };
     plugin.run(&[], Lane::Kernel, work).await
 }
 
-fn entry(plugin: &Plugin, id: &VolumeId, record: &Recorded<VolumeRecord>) -> Entry {
+fn entry(plugin: &Plugin, seen: &Seen, id: &VolumeId, record: &Recorded<VolumeRecord>) -> Entry {
     let volume = record.present().map_or_else(|| unknown(plugin, id), |record| volume_of(plugin, record));
-    let status = VolumeStatus {
-        published_node_ids: nodes(plugin, record),
-        volume_condition: Some(condition(plugin, id, record)),
-    };
+    let status =
+        VolumeStatus { published_node_ids: nodes(plugin, record), volume_condition: Some(condition(seen, id, record)) };
     Entry { volume: Some(volume), status: Some(status) }
 }
 
@@ -53,10 +53,10 @@ fn nodes(plugin: &Plugin, record: &Recorded<VolumeRecord>) -> Vec<String> {
     attachment.map(|attachment| attachment.node.clone()).into_iter().collect()
 }
 
-fn condition(plugin: &Plugin, id: &VolumeId, record: &Recorded<VolumeRecord>) -> VolumeCondition {
+fn condition(seen: &Seen, id: &VolumeId, record: &Recorded<VolumeRecord>) -> VolumeCondition {
     let abnormal = |message: String| VolumeCondition { abnormal: true, message };
     match record {
-        Recorded::Present(_) | Recorded::Absent => plugin.conditions().last(id),
+        Recorded::Present(_) | Recorded::Absent => seen.of(id),
         Recorded::Corrupt { cause } => abnormal(format!("volume {id}: its record is damaged: {cause}")),
         Recorded::Newer { version } => {
             abnormal(format!("volume {id}: its record has version {version}, of a newer csictl"))
@@ -74,7 +74,7 @@ pub(super) async fn controller_get_volume(
         let records = plugin.volumes()?;
         existing(plugin, &records, &id)?;
         let record = records.get(&id).map_or(&Recorded::Absent, AsRef::as_ref);
-        let Entry { volume, status } = entry(plugin, &id, record);
+        let Entry { volume, status } = entry(plugin, &plugin.conditions().last(), &id, record);
         let now = record.present().map(|record| condition::look(plugin, record)).transpose()?;
         let status = status.map(|status| OneStatus {
             published_node_ids: status.published_node_ids,

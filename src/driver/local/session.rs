@@ -1,6 +1,7 @@
 //! One verb at work on one volume: its lock is held, its records are read, and every error names it.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{ErrorKind, Holder, Host, HostError, LockMode};
@@ -18,6 +19,8 @@ pub(super) struct Session<'a> {
     pub lock: VolumeLock,
     pub record: Recorded<VolumeRecord>,
     pub run: Recorded<RunRecord>,
+    /// Targets that `run` has lost since it was last written.
+    pub unwritten: BTreeSet<PathBuf>,
 }
 
 impl LocalDriver {
@@ -66,7 +69,7 @@ impl LocalDriver {
             .map_err(|error| state_error(&object, error))?;
         let record = self.reader().volume(id);
         let run = self.reader().run(id, &boot);
-        Ok(Session { driver: self, id: id.clone(), lock, record, run })
+        Ok(Session { driver: self, id: id.clone(), lock, record, run, unwritten: BTreeSet::new() })
     }
 }
 
@@ -233,7 +236,7 @@ impl<'a> Session<'a> {
 
     /// Writes the boot-scoped record, or removes it when it says nothing any more.
     pub fn put_run(&mut self, run: RunRecord) -> Result<()> {
-        if self.run.present() == Some(&run) {
+        if self.run.present() == Some(&run) && self.unwritten.is_empty() {
             return Ok(());
         }
         if matches!(self.run, Recorded::Newer { .. }) {
@@ -247,6 +250,7 @@ impl<'a> Session<'a> {
             self.store().put_run(&run).map_err(|error| self.fail(error))?;
             self.run = Recorded::Present(run);
         }
+        self.unwritten.clear();
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::driver::{Refusal, Result};
 use crate::host::ErrorKind;
 use crate::model::action::{Outcome, UnpublishRequest};
-use crate::model::record::{RunRecord, VolumeRecord};
+use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{Done, PublishKind};
 
 use super::own::{self, Own};
@@ -59,13 +59,16 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         None
     };
     let mut run = s.run.present().cloned();
-    if run.as_mut().is_some_and(|run| run.publishes.remove(&request.target).is_some()) {
+    let known = run.as_mut().is_some_and(|run| run.publishes.remove(&request.target).is_some());
+    if known {
         done = Done::Changed;
     }
-    let mut notes = s.put_less(kept, run)?;
-    if notes.is_empty() {
-        chain::keep(s);
+    let mut notes = s.put_less(kept, run.take_if(|_| !chain::runs_here(driver)))?;
+    if let (Some(run), true) = (run, known) {
+        s.run = Recorded::Present(run);
+        s.unwritten.insert(request.target.clone());
     }
+    chain::keep(s);
     notes.append(&mut left);
     Ok(Outcome { done, notes })
 }

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxAttributes, StatxFlags,
 use rustix::io::Errno;
 
 use super::errors::failed;
+use super::sys::statmount_mask as mask;
 use super::{mountinfo, sys};
 use crate::host::{ErrorKind, HostError, Result};
 use crate::model::{BlockId, Mount};
@@ -74,7 +75,7 @@ pub fn mount_of(fd: BorrowedFd<'_>, object: &Path) -> Result<(Mount, bool)> {
     let act = "look at the mount of";
     let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
     let told = statx(fd, c"", flags, MNT_ID_UNIQUE).map_err(|error| failed(act, object)(error.into()))?;
-    let (top, is_root) = named(told, fd, c"", flags, object)?;
+    let (top, is_root) = named(told, fd, c"", flags, mask::WHOLE, object)?;
     Ok((top.mount, is_root))
 }
 
@@ -87,8 +88,8 @@ pub struct Top {
     pub key: (u64, usize),
 }
 
-/// The mount that is seen at an entry of an opened directory; `None` when nothing is mounted there. Unlike a path, directory and name
-/// are still the same ones when they are used again to take that mount away.
+/// The mount that is seen at an entry of an opened directory, without its superblock's options; `None` when nothing is mounted there.
+/// Unlike a path, directory and name are still the same ones when they are used again to take that mount away.
 pub fn top_at(directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<Option<Top>> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     let told = match statx(directory, name, flags, MNT_ID_UNIQUE) {
@@ -105,7 +106,7 @@ pub fn top_at(directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<
     if knows_mount_roots(&told) && !told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(None);
     }
-    let (top, is_root) = named(told, directory, name, flags, object)?;
+    let (top, is_root) = named(told, directory, name, flags, mask::IDENTITY, object)?;
     Ok(is_root.then_some(top))
 }
 
@@ -129,12 +130,13 @@ fn named<P: rustix::path::Arg>(
     fd: BorrowedFd<'_>,
     name: P,
     flags: AtFlags,
+    wanted: u64,
     object: &Path,
 ) -> Result<(Top, bool)> {
     let act = "look at the mount of";
     let is_root = told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     if has_unique_id(&told)
-        && let Some((mount, _)) = by_unique_id(told.stx_mnt_id, object)?
+        && let Some((mount, _)) = by_unique_id(told.stx_mnt_id, wanted, object)?
     {
         return Ok((Top { mount, key: (told.stx_mnt_id, 0) }, is_root));
     }
@@ -161,7 +163,14 @@ fn follow_down(id: u64, target: &Path) -> Result<Option<Vec<Mount>>> {
     let mut stack = Vec::new();
     let mut next = id;
     while stack.len() < STACK_MAX {
-        let Some((mount, parent)) = by_unique_id(next, target)? else {
+        // What lies below is mostly elsewhere, and its options then nobody's business.
+        if !stack.is_empty()
+            && by_unique_id(next, mask::MNT_POINT | mask::SB_SOURCE, target)?
+                .is_some_and(|(below, _)| below.target != target)
+        {
+            break;
+        }
+        let Some((mount, parent)) = by_unique_id(next, mask::WHOLE, target)? else {
             // The topmost may be gone since statx saw it; the table then tells the truth.
             return Ok(if stack.is_empty() { None } else { Some(stack) });
         };
@@ -179,11 +188,11 @@ fn follow_down(id: u64, target: &Path) -> Result<Option<Vec<Mount>>> {
 }
 
 /// One mount and its parent's unique id; `None` when it can't be asked for.
-fn by_unique_id(id: u64, object: &Path) -> Result<Option<(Mount, u64)>> {
+fn by_unique_id(id: u64, wanted: u64, object: &Path) -> Result<Option<(Mount, u64)>> {
     if NO_STATMOUNT.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let told = match sys::statmount(id) {
+    let told = match sys::statmount(id, wanted) {
         Ok(told) => told,
         Err(error) => match error.raw_os_error() {
             Some(libc::ENOSYS | libc::EPERM) => {
@@ -194,8 +203,8 @@ fn by_unique_id(id: u64, object: &Path) -> Result<Option<(Mount, u64)>> {
             _ => return Err(failed("look at the mounts of", object)(error)),
         },
     };
-    let needed = sys::statmount_mask::SB_SOURCE | sys::statmount_mask::MNT_OPTS;
-    if told.head.mask & needed != needed && told.head.mask & sys::statmount_mask::SB_SOURCE == 0 {
+    let needed = (mask::SB_SOURCE | mask::MNT_OPTS) & wanted;
+    if told.head.mask & needed != needed && told.head.mask & mask::SB_SOURCE == 0 {
         // Before 6.13 statmount does not tell the source.
         NO_STATMOUNT.store(true, Ordering::Relaxed);
         return Ok(None);

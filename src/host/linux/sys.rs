@@ -388,6 +388,10 @@ pub mod statmount_mask {
     pub const MNT_OPTS: u64 = 0x80;
     pub const FS_SUBTYPE: u64 = 0x100;
     pub const SB_SOURCE: u64 = 0x200;
+    /// Everything but its options, which a file system makes up anew for each who asks.
+    pub const IDENTITY: u64 = SB_BASIC | MNT_BASIC | MNT_ROOT | MNT_POINT | FS_TYPE | FS_SUBTYPE | SB_SOURCE;
+    /// Everything.
+    pub const WHOLE: u64 = IDENTITY | MNT_OPTS;
 }
 
 const STATMOUNT_STRINGS: usize = 512;
@@ -412,20 +416,12 @@ pub struct StatMount {
     pub options: Vec<u8>,
 }
 
-/// Asks for one mount by its unique id (statx's STATX_MNT_ID_UNIQUE).
+/// Asks for one mount by its unique id (statx's STATX_MNT_ID_UNIQUE); `wanted` is of [`statmount_mask`], and what is not asked for is empty.
 ///
 /// # Errors
 /// ENOSYS before 6.8; ENOENT when there is no such mount in this namespace.
-pub fn statmount(id: u64) -> io::Result<StatMount> {
+pub fn statmount(id: u64, wanted: u64) -> io::Result<StatMount> {
     use statmount_mask as m;
-    let wanted = m::SB_BASIC
-        | m::MNT_BASIC
-        | m::MNT_ROOT
-        | m::MNT_POINT
-        | m::FS_TYPE
-        | m::MNT_OPTS
-        | m::FS_SUBTYPE
-        | m::SB_SOURCE;
     let size = u32::try_from(size_of::<MountIdRequest>()).expect("a struct of 24 bytes");
     let request = MountIdRequest { size, spare: 0, id, param: wanted };
     // Two pages hold nearly every mount; long overlay option lists need more.

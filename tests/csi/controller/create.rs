@@ -22,7 +22,9 @@ fn in_topology(request: CreateVolumeRequest, segments: &[(&str, &str)]) -> Creat
 fn the_same_call_finds_the_same_volume_and_keeps_no_token() {
     let rig = Rig::new();
     let mut request = in_topology(create("pvc-1", &mounted("", &["noatime"]), 32 * MIB), &[HERE]);
-    request.parameters.extend(words(&[("csi.storage.k8s.io/pvc/name", "db"), ("storage.kubernetes.io/id", "first")]));
+    request
+        .parameters
+        .extend(words::<Vec<_>>(&[("csi.storage.k8s.io/pvc/name", "db"), ("storage.kubernetes.io/id", "first")]));
     request.secrets = words(&[("password", "canary-secret")]);
 
     let made = rig.make(request.clone());
