@@ -14,18 +14,19 @@ use crate::support::Place;
 use crate::support::place::said;
 
 /// A program that has to succeed.
-fn run(words: &[&str], path: &Path) {
+pub fn run(words: &[&str], path: &Path) {
     let output = Command::new(words[0]).args(&words[1..]).arg(path).output().unwrap();
     assert!(output.status.success(), "{words:?} {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
 }
 
-fn mount(node: &Path, at: &Path) {
+/// A device at a new directory.
+pub fn mount(node: &Path, at: &Path) {
     fs::create_dir_all(at).unwrap();
     run(&["mount", node.to_str().unwrap()], at);
 }
 
 /// Volumes in `pool`, one of each sort, shown by a pod in the place's folder.
-fn manifest(pool: &Path, volumes: &[(&str, &str)]) -> String {
+pub fn manifest(pool: &Path, volumes: &[(&str, &str)]) -> String {
     let mut text =
         format!("version = 1\nproject = \"p\"\n[pools.main]\npath = \"{}\"\n[pods.a]\nroot = \"a\"\n", pool.display());
     for (name, rest) in volumes {
@@ -351,6 +352,29 @@ fn a_loop_device_on_somebody_elses_dead_disk_blocks_nobody() {
     assert_eq!(place.mounts(), std::slice::from_ref(&at));
     drop(foreign);
     run(&["umount"], &at);
+}
+
+/// Any program that looks through the machine's block devices does so: udev, blkid, a mkfs.btrfs of somebody else.
+#[test]
+fn a_device_that_somebody_looks_at_for_a_moment_is_detached_all_the_same() {
+    let place = Place::new();
+    place.write(
+        "m.toml",
+        &manifest(&place.join("pool"), &[("one", SPARSE)])
+            .replace("[[pods.a.mounts]]", "[[pods.a.devices]]")
+            .replace("[volumes.one]", "[volumes.one]\nvolume_mode = \"block\""),
+    );
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let (node, _) = place.loops().remove(0);
+    let held = fs::File::open(&node).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(1500));
+            drop(held);
+        });
+        place.ok(&["destroy", "m.toml", "--yes"]);
+    });
+    assert_eq!(place.loops(), vec![]);
 }
 
 #[test]

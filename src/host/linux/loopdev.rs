@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loopdev::LoopControl;
 use rustix::fs::{AtFlags, statat};
@@ -26,8 +26,9 @@ use crate::model::{BlockId, Done, FileId, LoopDevice, SectorSize};
 const ATTACH_TRIES: u32 = 256;
 /// How often a free device without discards is removed and asked for anew.
 const RENEW_TRIES: u32 = 32;
-/// How often a detached device is looked at again, and how long between: udev opens devices for a moment.
-const DETACH_LOOKS: u32 = 40;
+/// How long a detached device is looked at again, and how long between. udev, blkid and mkfs.btrfs open every device of the machine for a
+/// moment, which under load is long.
+const DETACH_PATIENCE: Duration = Duration::from_secs(5);
 const DETACH_PAUSE: Duration = Duration::from_millis(5);
 
 /// Keeps a device open. Should nothing else have held it by the time it is let go, AUTOCLEAR has freed it, and its discards
@@ -401,7 +402,8 @@ pub fn detach(index: u32, file: FileId) -> Result<Done> {
         Err(error) => return Err(failed(ACT, node(index))(error)),
     }
     drop(device);
-    for _ in 0..DETACH_LOOKS {
+    let begun = Instant::now();
+    while begun.elapsed() < DETACH_PATIENCE {
         match look(index)? {
             Some(still) if still.backing == file => thread::sleep(DETACH_PAUSE),
             _ => {
