@@ -1,50 +1,54 @@
 //! Each error at each call that changes something, in csictl and in the programs it starts: a typed error or success, never a panic, and the
 //! next apply finishes with nothing lost.
 
-use std::process::Output;
+use std::process::ExitStatus;
+
+use nix::errno::Errno;
 
 use super::figures::{Figures, Verdict, sample};
 use super::oracle::judge;
 use super::scenario::{APPLY, DELETE, DESTROY, EXPAND, SNAPSHOT, Scenario};
-use super::strace::{fail_at, points};
-use crate::support::place::said;
+use super::tracer::{self, Aim, Blow, refusals};
 
-const ERRORS: [&str; 7] = ["EIO", "ENOSPC", "EBUSY", "ENOMEM", "EINTR", "EMFILE", "EROFS"];
-
-/// Calls whose failure changes what is done; close and exit cannot be refused.
-fn mutates(call: &str) -> bool {
-    !["close", "exit_group", "execve", "vfork"].contains(&call)
-}
+const ERRORS: [Errno; 7] =
+    [Errno::EIO, Errno::ENOSPC, Errno::EBUSY, Errno::ENOMEM, Errno::EINTR, Errno::EMFILE, Errno::EROFS];
 
 /// Every exit code that is documented for a command that changes things.
 const CODES: [i32; 8] = [0, 1, 5, 6, 7, 69, 77, 70];
 
-fn told(output: &Output, verdict: &mut Verdict) {
-    let said = said(output);
+fn told(status: ExitStatus, said: &str, verdict: &mut Verdict) {
     // Before main there is no csictl yet to say anything: the loader could not open a library.
-    let loader = output.status.code() == Some(127) && said.contains("shared librar");
-    let typed = output.status.code().is_some_and(|code| CODES.contains(&code));
-    verdict.expect(typed || loader, || format!("it ended with {}:\n{said}", output.status));
+    let loader = status.code() == Some(127) && said.contains("shared librar");
+    let typed = status.code().is_some_and(|code| CODES.contains(&code));
+    verdict.expect(typed || loader, || format!("it ended with {status}:\n{said}"));
     verdict.expect(!said.contains("panicked at"), || format!("it panicked:\n{said}"));
-    verdict.expect(output.status.success() || !said.trim().is_empty(), || "it failed without a word".to_owned());
+    verdict.expect(status.success() || !said.trim().is_empty(), || "it failed without a word".to_owned());
 }
 
 fn sweep(scenario: &Scenario, usual: usize) {
     let (place, _) = scenario.prepared();
-    let mut all = points(&scenario.command(&place, 1), &place.join("strace.log"));
-    all.retain(|point| mutates(&point.call));
+    let (trace, status, said) = tracer::run(&scenario.command(&place, 1), None);
+    assert!(status.success(), "{said}");
     place.ok(&["destroy", "m.toml", "--yes"]);
-    // Point after point, with each error in turn: a sample of these has every error and is spread over all calls.
-    let pairs: Vec<_> = all.iter().flat_map(|point| ERRORS.map(|errno| (point.clone(), errno))).collect();
-    let mut figures = Figures::of(format!("{} errors at every call of {}", ERRORS.len(), scenario.name));
-    for (point, errno) in sample(pairs, usual) {
+    // Point after point, with each error in turn: a sample of these has every error and is spread over all calls. Helpers get one each.
+    let refusals = refusals(&trace.seen);
+    let each = refusals.into_iter().enumerate().flat_map(|(turn, seen)| {
+        let errors = if seen.spot.helper.is_some() { &ERRORS[turn % ERRORS.len()..][..1] } else { &ERRORS[..] };
+        errors.iter().map(move |&errno| Aim { seen: seen.clone(), blow: Blow::Fail(errno) })
+    });
+    let figures = Figures::of(format!("{} errors at every call of {}", ERRORS.len(), scenario.name));
+    let figures = figures.over(&sample(each.collect(), usual), |aim| {
         let (place, canaries) = scenario.prepared();
+        let (trace, status, said) = tracer::run(&scenario.command(&place, 1), Some(aim));
+        if !trace.struck {
+            return None;
+        }
         let mut failed = Verdict::default();
-        told(&fail_at(&scenario.command(&place, 1), &point, errno), &mut failed);
+        told(status, &said, &mut failed);
         let mut verdict = judge(&place, "m.toml", &canaries);
         verdict.wrong.append(&mut failed.wrong);
-        figures.add(&format!("{} with {errno} at {point}", scenario.name), &verdict);
-    }
+        Some((format!("{}, {aim}", scenario.name), verdict))
+    });
     figures.end();
 }
 

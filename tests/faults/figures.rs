@@ -4,6 +4,9 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the oracle found after one fault.
 #[derive(Debug, Default)]
@@ -24,6 +27,17 @@ impl Verdict {
         }
     }
 }
+
+impl Verdict {
+    /// A try that could not be judged to its end.
+    fn failed(panic: &(dyn std::any::Any + Send)) -> Self {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Self { wrong: vec![said.unwrap_or("it panicked").to_owned()], ..Self::default() }
+    }
+}
+
+/// Points tried at once in the long form; most of a try is waiting.
+const WORKERS: usize = 4;
 
 /// A row in the making.
 pub struct Figures {
@@ -51,6 +65,37 @@ impl Figures {
         for reason in &verdict.wrong {
             writeln!(self.wrong, "{context}: {reason}").unwrap();
         }
+    }
+
+    /// Tries every point, several at once in places and mount namespaces of their own. A try that answers nothing did not come to its point: it
+    /// counts as none, and more than a quarter of them fails the row.
+    #[track_caller]
+    pub fn over<T: Sync>(self, points: &[T], try_one: impl Fn(&T) -> Option<(String, Verdict)> + Sync) -> Self {
+        let (next, missed, row) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(self));
+        std::thread::scope(|scope| {
+            for _ in 0..rounds(1, WORKERS).min(points.len()) {
+                scope.spawn(|| {
+                    while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let tried = catch_unwind(AssertUnwindSafe(|| try_one(point)));
+                        let (context, verdict) = match tried {
+                            Ok(Some(tried)) => tried,
+                            Ok(None) => {
+                                missed.fetch_add(1, Ordering::Relaxed);
+                                continue;
+                            }
+                            Err(panic) => ("a try".to_owned(), Verdict::failed(&*panic)),
+                        };
+                        row.lock().unwrap().add(&context, &verdict);
+                    }
+                });
+            }
+        });
+        let (mut row, missed) = (row.into_inner().unwrap(), missed.into_inner());
+        let enough = missed * 4 <= points.len();
+        if !enough {
+            writeln!(row.wrong, "{missed} of {} points were not come to", points.len()).unwrap();
+        }
+        row
     }
 
     /// Prints the row and fails unless it reached its figures.

@@ -10,27 +10,13 @@ use csictl::csi::proto::{
 };
 use tonic::Status;
 
-use super::strace::{Point, points_in, strace};
+use super::figures::{Figures, Verdict, sample};
+use super::tracer::{Blow, Watch, kills};
 use crate::support::Place;
 use crate::support::serving::Serving;
 
 /// Points tried in an ordinary run.
 const SAMPLE: usize = 16;
-/// What a group snapshot does and a server's start hardly does.
-const CALLS: [&str; 12] = [
-    "ioctl",
-    "copy_file_range",
-    "ftruncate",
-    "fsetxattr",
-    "fsync",
-    "syncfs",
-    "rename",
-    "renameat2",
-    "unlinkat",
-    "mkdir",
-    "clone3",
-    "write",
-];
 const NAMES: [&str; 2] = ["a", "b"];
 const MANIFEST: &str = r#"
 version = 1
@@ -92,11 +78,13 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-fn converges(place: &Place, context: &str) {
+/// With the child that holds the freeze killed too, it is the next server that thaws.
+fn converges(place: &Place, blow: Blow, context: &str) {
+    let serving = (blow == Blow::KillAll).then(|| Serving::start(place, &[]));
     for name in NAMES {
         writes_pass(place, name, context);
     }
-    let serving = Serving::start(place, &[]);
+    let serving = serving.unwrap_or_else(|| Serving::start(place, &[]));
     let listed = serving.ok(serving.controller().list_snapshots(ListSnapshotsRequest::default())).entries.len();
     assert!(listed == 0 || listed == NAMES.len(), "{context}: {listed} snapshots of a group are seen");
     let group = take(&serving).unwrap_or_else(|status| panic!("{context}: {status:?}"));
@@ -116,47 +104,29 @@ fn converges(place: &Place, context: &str) {
     assert_eq!(place.mounts(), Vec::<std::path::PathBuf>::new(), "{context}: mounts leaked");
 }
 
-/// What the server does from its start to the group's answer.
-fn all_points() -> Vec<Point> {
-    let place = prepared();
-    let log = place.join("strace.log");
-    let serving = Serving::start_under(&place, |command| strace(&command, &[], &log)).expect("nobody kills it");
-    take(&serving).unwrap();
-    assert_eq!(serving.end(), Some(0));
-    place.ok(&["destroy", "m.toml", "--yes"]);
-    points_in(&log).into_iter().filter(|point| CALLS.contains(&point.call.as_str())).collect()
-}
-
 #[test]
 fn a_group_snapshot_killed_anywhere_is_whole_or_none_and_leaves_nobody_frozen() {
-    let full = std::env::var("CSICTL_SWEEP").is_ok_and(|sweep| sweep == "full");
-    let all = all_points();
-    let every = if full { 1 } else { all.len().div_ceil(SAMPLE).max(1) };
-    let (mut tried, mut in_the_call, mut behind, mut survived) = (0, 0, 0, 0);
-    for point in all.into_iter().step_by(every) {
+    let place = prepared();
+    let serving = Serving::start(&place, &[]);
+    let watch = Watch::on(serving.pid(), None);
+    watch.take();
+    take(&serving).unwrap();
+    let all = kills(&watch.end().seen);
+    serving.seen_to_end();
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    let figures = Figures::of("SIGKILL in a group snapshot of two volumes in use");
+    let figures = figures.over(&sample(all, SAMPLE), |aim| {
         let place = prepared();
-        let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.number);
-        let wrap = |command: Command| strace(&command, &["-e", &inject], Path::new("/dev/null"));
-        // Some points are those of its start, which others sweep.
-        let Some(serving) = Serving::start_under(&place, wrap) else { continue };
-        tried += 1;
-        let answered = take(&serving).is_ok();
-        // A server that ends as it is told to was not killed: its child was, or the point is not on this way.
-        match serving.end() {
-            Some(_) => survived += 1,
-            None if !answered => in_the_call += 1,
-            None => behind += 1,
-        }
-        converges(&place, &format!("group snapshot killed before {} number {}", point.call, point.number));
-    }
-    assert!(in_the_call > 3, "only {in_the_call} of {tried} points killed the server in the call");
-    report(tried, in_the_call, behind, survived);
-}
-
-/// A line of the table that the long form prints.
-#[expect(clippy::print_stderr, reason = "the figures are what the long form is run for")]
-fn report(tried: usize, killed: usize, behind: usize, survived: usize) {
-    eprintln!(
-        "kill sweep: group snapshot: {tried} points tried, {killed} killed in the call, {behind} behind it, {survived} not, {tried} converged"
-    );
+        let serving = Serving::start(&place, &[]);
+        let watch = Watch::on(serving.pid(), Some(aim));
+        // Whether it was answered in time is not the question.
+        let _ = take(&serving);
+        let struck = watch.end().struck;
+        serving.seen_to_end();
+        struck.then(|| {
+            converges(&place, aim.blow, &format!("group snapshot, {aim}"));
+            (aim.to_string(), Verdict::default())
+        })
+    });
+    figures.end();
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::figures::{Figures, Verdict, sample};
 use super::oracle::{Canaries, judge, write_canaries};
 use super::programs::{Disk, Instead, Named};
+use super::tracer::{self, kills};
 use crate::support::Place;
 
 const PROGRAMS: [&str; 3] = ["e2image", "e2fsck", "resize2fs"];
@@ -93,7 +94,7 @@ fn a_program_that_grows_ext4_killed_or_failing_at_any_call_loses_nothing() {
 /// A disk has no second name to grow under: what is done to it is the same.
 #[test]
 fn a_disk_that_has_grown_is_grown_into_whatever_is_killed() {
-    let mut figures = Figures::of("csictl killed while it grows into a disk");
+    let figures = Figures::of("csictl killed while it grows into a disk");
     let prepared = || {
         let place = Place::new();
         let disk = Disk::new(&place, "disk.raw", 64);
@@ -114,13 +115,14 @@ fn a_disk_that_has_grown_is_grown_into_whatever_is_killed() {
     };
     let points = {
         let (place, _disk, _named, _) = prepared();
-        let points = super::strace::points(&apply(&place), &place.join("strace.log"));
+        let (trace, status, said) = tracer::run(&apply(&place), None);
+        assert!(status.success(), "{said}");
         place.ok(&["destroy", "m.toml", "--yes"]);
-        points
+        kills(&trace.seen)
     };
-    for point in sample(points, 12) {
+    let figures = figures.over(&sample(points, 12), |aim| {
         let (place, disk, _named, canaries) = prepared();
-        super::strace::kill_at(&apply(&place), &point);
+        let (trace, ..) = tracer::run(&apply(&place), Some(aim));
         let mut verdict = judge(&place, "m.toml", &canaries);
         // The disk is the test's own; the oracle counts csictl's.
         if verdict.leaked_loops == 1 {
@@ -134,7 +136,7 @@ fn a_disk_that_has_grown_is_grown_into_whatever_is_killed() {
         verdict.expect(size.as_ref().is_ok_and(|size| *size == 300 << 20), || format!("it did not grow: {size:?}"));
         let left: Vec<_> = std::fs::read_dir(place.state().join("growth")).into_iter().flatten().flatten().collect();
         verdict.expect(left.is_empty(), || format!("left: {left:?}"));
-        figures.add(&format!("killed at {point}"), &verdict);
-    }
+        trace.struck.then(|| (aim.to_string(), verdict))
+    });
     figures.end();
 }

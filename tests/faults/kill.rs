@@ -7,25 +7,24 @@ use std::time::{Duration, Instant};
 use super::figures::{Figures, rounds, sample};
 use super::oracle::judge;
 use super::scenario::{APPLY, DELETE, DESTROY, EXPAND, SNAPSHOT, Scenario};
-use super::strace::{kill_at, points};
+use super::tracer::{self, kills};
 
 /// Points tried a scenario in an ordinary run.
 const SAMPLE: usize = 24;
 
 fn sweep(scenario: &Scenario) {
     let (place, _) = scenario.prepared();
-    let all = points(&scenario.command(&place, 1), &place.join("strace.log"));
-    assert!(all.len() > SAMPLE, "strace saw only {} effects of {}", all.len(), scenario.name);
+    let (trace, status, said) = tracer::run(&scenario.command(&place, 1), None);
+    assert!(status.success(), "{said}");
+    let all = kills(&trace.seen);
+    assert!(all.len() > SAMPLE, "only {} effects of {} were seen", all.len(), scenario.name);
     place.ok(&["destroy", "m.toml", "--yes"]);
-    let tried = sample(all, SAMPLE);
-    let mut figures = Figures::of(format!("SIGKILL at every call of {}", scenario.name));
-    let mut killed = 0;
-    for point in &tried {
+    let figures = Figures::of(format!("SIGKILL at every call of {}", scenario.name));
+    let figures = figures.over(&sample(all, SAMPLE), |aim| {
         let (place, canaries) = scenario.prepared();
-        killed += usize::from(kill_at(&scenario.command(&place, 1), point));
-        figures.add(&format!("{} killed before {point}", scenario.name), &judge(&place, "m.toml", &canaries));
-    }
-    assert!(killed * 2 > tried.len(), "{}: only {killed} of {} points killed anything", scenario.name, tried.len());
+        let (trace, ..) = tracer::run(&scenario.command(&place, 1), Some(aim));
+        trace.struck.then(|| (format!("{}, {aim}", scenario.name), judge(&place, "m.toml", &canaries)))
+    });
     figures.end();
 }
 

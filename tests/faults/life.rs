@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::figures::Verdict;
 use super::oracle::nothing_left_up;
+use super::tracer::{Trace, Watch};
 use crate::csi::calls;
 use crate::support::Place;
 use crate::support::serving::Serving;
@@ -50,13 +51,14 @@ pub struct Life {
 pub type Call = (&'static str, fn(&Life) -> Result<(), Status>);
 
 /// All of them, in order.
-pub const CALLS: [Call; 14] = [
+pub const CALLS: [Call; 15] = [
     ("CreateVolume", Life::create),
     ("ControllerPublishVolume", Life::attach),
     ("NodeStageVolume", Life::stage),
     ("NodePublishVolume", Life::publish),
     ("ControllerExpandVolume", Life::expand),
     ("NodeExpandVolume", Life::node_expand),
+    ("ControllerModifyVolume", Life::modify),
     ("CreateSnapshot", Life::snapshot),
     ("CreateVolumeGroupSnapshot", Life::group),
     ("NodeUnpublishVolume", Life::unpublish),
@@ -67,7 +69,7 @@ pub const CALLS: [Call; 14] = [
     ("DeleteVolume", Life::delete),
 ];
 const PUBLISHED: usize = 3;
-const UNPUBLISHED: usize = 8;
+const UNPUBLISHED: usize = 9;
 
 impl Life {
     pub fn new(kind: Kind) -> Self {
@@ -89,6 +91,16 @@ impl Life {
             serving.kill();
         }
         self.serving = Some(Serving::start(&self.place, &[]));
+    }
+
+    /// The same after a tracer saw the server's end.
+    pub fn revive_from(&mut self, watch: Watch) -> Trace {
+        let trace = watch.end();
+        if let Some(serving) = self.serving.take() {
+            serving.seen_to_end();
+        }
+        self.serving = Some(Serving::start(&self.place, &[]));
+        trace
     }
 
     /// Leads the life from one call up to another.
@@ -189,6 +201,13 @@ impl Life {
         let range = calls::range((self.kind.mib + 20) * MIB, 0);
         let request = calls::node_expand(&self.volume.borrow(), &self.target(), Some(range));
         self.server().call(self.server().node().node_expand_volume(request)).map(drop)
+    }
+
+    fn modify(&self) -> Result<(), Status> {
+        // Small ones get all their bytes; mount options are for the next stage.
+        let pair = if self.kind.mib < 64 { ("allocate", "full") } else { ("mount_options", "noatime") };
+        let request = calls::modify(&self.volume.borrow(), &[pair]);
+        self.server().call(self.server().controller().controller_modify_volume(request)).map(drop)
     }
 
     fn snapshot(&self) -> Result<(), Status> {

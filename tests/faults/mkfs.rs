@@ -2,9 +2,12 @@
 
 use std::process::Stdio;
 
+use nix::errno::Errno;
+
 use super::figures::{Figures, Verdict, sample};
 use super::oracle::judge;
 use super::programs::{Disk, Instead, Named};
+use super::tracer::{self, Aim, Blow, Seen};
 use crate::support::Place;
 use crate::support::place::said;
 
@@ -23,86 +26,71 @@ fn image(fs: &str, size: &str) -> String {
     manifest(fs, &format!("capacity = \"{size}\"\nimage = {{ allocate = \"sparse\" }}"))
 }
 
-/// The program's own calls with an effect: name and how many.
-fn calls_of(place: &Place, program: &str) -> Vec<(String, usize)> {
-    let watched = Instead::of(
-        place,
-        program,
-        "exec strace -f -o $LOG -e trace=pwrite64,write,fsync,fdatasync,ioctl,ftruncate,fallocate \"$REAL\" \"$@\"",
-    );
-    place.ok(&["apply", "m.toml", "--yes"]);
-    let mut calls = std::collections::BTreeMap::<String, usize>::new();
-    for line in watched.said() {
-        let call = line.split_once(char::is_whitespace).and_then(|(_, rest)| rest.trim_start().split_once('('));
-        if let Some((call, _)) = call.filter(|(call, _)| call.chars().all(|c| c.is_ascii_alphanumeric())) {
-            *calls.entry(call.to_owned()).or_default() += 1;
-        }
-    }
-    place.ok(&["destroy", "m.toml", "--yes"]);
-    calls.into_iter().collect()
+fn text(fs: &str, size: &str, disk: Option<&Named>) -> String {
+    let Some(disk) = disk else { return image(fs, size) };
+    manifest(fs, &format!("device = {{ path = \"{}\", expect = {{ size = \"320MiB\" }} }}", disk.path().display()))
 }
 
-/// Each maker meets the injection at its calls, and `judged` looks at what apply made of it.
-fn at_each_call(row: &str, inject: &str, usual: usize, devices: bool, only: &str) {
-    let mut figures = Figures::of(row);
-    for (fs, program, size) in MAKERS {
-        let text = |disk: Option<&Named>| match disk {
-            None => image(fs, size),
-            Some(disk) => manifest(
-                fs,
-                &format!("device = {{ path = \"{}\", expect = {{ size = \"320MiB\" }} }}", disk.path().display()),
-            ),
-        };
-        let calls = {
-            let place = Place::new();
-            let disk = devices.then(|| Disk::new(&place, "disk.raw", 320));
-            let named = disk.as_ref().map(Named::of);
-            place.write("m.toml", &text(named.as_ref()));
-            calls_of(&place, program)
-        };
-        let calls = calls.iter().filter(|(call, _)| only.is_empty() || call == only);
-        let points: Vec<_> =
-            calls.flat_map(|(call, count)| (1..=*count).map(|number| (call.clone(), number))).collect();
-        assert!(points.len() > 3, "{program} was seen to do nothing: {points:?}");
-        for (call, number) in sample(points, usual) {
-            let place = Place::new();
-            let disk = devices.then(|| Disk::new(&place, "disk.raw", 320));
-            let named = disk.as_ref().map(Named::of);
-            place.write("m.toml", &text(named.as_ref()));
-            let body = inject.replace("CALL", &call).replace("NUMBER", &number.to_string());
-            let bad = Instead::of(&place, program, &body);
-            let (code, words) = place.exit(&["apply", "m.toml", "--yes"]);
-            drop(bad);
-            let mut verdict = Verdict::default();
-            verdict.expect([0, 1, 6].contains(&code), || format!("exit code {code}: {words}"));
-            verdict.expect(!words.contains("panicked"), || words.clone());
-            // The disk is the test's own; the oracle counts csictl's.
-            let own = usize::from(disk.is_some());
-            let mut after = judge(&place, "m.toml", &Default::default());
-            if own == 1 && after.leaked_loops == 1 {
-                after.leaked_loops = 0;
-                after.wrong.retain(|reason| !reason.starts_with("loops leaked"));
-            }
-            after.wrong.append(&mut verdict.wrong);
-            figures.add(&format!("{program} at {call} number {number}"), &after);
-        }
+/// The maker meets the blow at its calls of some name, and the oracle looks at what apply made of it.
+fn at_each_call(row: &str, blow: Blow, usual: usize, devices: bool, only: &str) {
+    let mut points = Vec::new();
+    for maker @ (fs, program, size) in MAKERS {
+        let place = Place::new();
+        let disk = devices.then(|| Disk::new(&place, "disk.raw", 320));
+        let named = disk.as_ref().map(Named::of);
+        place.write("m.toml", &text(fs, size, named.as_ref()));
+        let (trace, status, said) = tracer::run(place.csictl().args(["apply", "m.toml", "--yes"]), None);
+        assert!(status.success(), "{said}");
+        place.ok(&["destroy", "m.toml", "--yes"]);
+        // mke2fs is named for the file system it makes.
+        let makers = |seen: &&Seen| seen.spot.helper.as_ref().is_some_and(|name| name.starts_with("mk"));
+        let mut calls: Vec<_> = trace.seen.into_iter().filter(|seen| makers(&seen)).collect();
+        calls.retain(|seen| seen.spot.passive.is_none() && (only.is_empty() || seen.call == only));
+        assert!(calls.len() > 3, "{program} was seen to do nothing: {calls:?}");
+        points.extend(sample(calls, usual).into_iter().map(|seen| (maker, Aim { seen, blow })));
     }
+    let figures = Figures::of(row).over(&points, |((fs, program, size), aim)| {
+        let place = Place::new();
+        let disk = devices.then(|| Disk::new(&place, "disk.raw", 320));
+        let named = disk.as_ref().map(Named::of);
+        place.write("m.toml", &text(fs, size, named.as_ref()));
+        let (trace, status, words) = tracer::run(place.csictl().args(["apply", "m.toml", "--yes"]), Some(aim));
+        let code = status.code();
+        trace.struck.then(|| (format!("{program}, {aim}"), judged(&place, disk.is_some(), code, &words)))
+    });
     figures.end();
+}
+
+/// What apply answered has to be typed; the disk is the test's own, the oracle counts csictl's loops.
+fn judged(place: &Place, disk: bool, code: Option<i32>, words: &str) -> Verdict {
+    let mut after = judge(place, "m.toml", &Default::default());
+    if disk && after.leaked_loops == 1 {
+        after.leaked_loops = 0;
+        after.wrong.retain(|reason| !reason.starts_with("loops leaked"));
+    }
+    after.expect([Some(0), Some(1), Some(6)].contains(&code), || format!("exit code {code:?}: {words}"));
+    after.expect(!words.contains("panicked"), || words.to_owned());
+    after
 }
 
 #[test]
 fn mkfs_killed_alone_at_any_call_is_made_again() {
-    let inject = "exec strace -f -o /dev/null -e trace=CALL -e inject=CALL:signal=SIGKILL:when=NUMBER \"$REAL\" \"$@\"";
-    at_each_call("mkfs of an image killed alone", inject, 4, false, "");
-    at_each_call("mkfs of a device killed alone", inject, 4, true, "");
+    at_each_call("mkfs of an image killed alone", Blow::KillOne, 4, false, "");
+    at_each_call("mkfs of a device killed alone", Blow::KillOne, 4, true, "");
 }
 
 #[test]
 fn a_mkfs_that_lies_is_caught_by_the_look_at_what_it_made() {
-    let inject = "strace -f -o /dev/null -e trace=CALL -e inject=CALL:error=EIO:when=NUMBER \"$REAL\" \"$@\"";
-    at_each_call("mkfs whose write fails, whatever it says", inject, 4, false, "pwrite64");
-    // One that does nothing at all.
-    at_each_call("mkfs does nothing and says 0", "exit 0", 1, false, "pwrite64");
+    at_each_call("mkfs whose write fails, whatever it says", Blow::Fail(Errno::EIO), 4, false, "pwrite64");
+    let figures = Figures::of("mkfs does nothing and says 0").over(&MAKERS, |(fs, program, size)| {
+        let place = Place::new();
+        place.write("m.toml", &image(fs, size));
+        let idle = Instead::of(&place, program, "exit 0");
+        let (code, words) = place.exit(&["apply", "m.toml", "--yes"]);
+        drop(idle);
+        Some(((*program).to_owned(), judged(&place, false, Some(code), &words)))
+    });
+    figures.end();
 }
 
 #[test]

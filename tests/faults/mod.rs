@@ -11,6 +11,7 @@ mod kill;
 mod life;
 mod mkfs;
 mod oracle;
+mod pools;
 mod programs;
 mod records;
 #[cfg(feature = "serve")]
@@ -20,3 +21,4 @@ mod scenario;
 mod serving;
 mod strace;
 mod table;
+mod tracer;

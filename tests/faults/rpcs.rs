@@ -3,41 +3,36 @@
 
 use super::figures::{Figures, sample};
 use super::life::{BLOCK, BTRFS, CALLS, EXT4, Kind, Life, XFS};
-use super::strace::Watch;
+use super::tracer::{Watch, kills};
 
-/// How many points each call of a life is killed at in an ordinary run.
+/// Each call of a life is killed at its points, in an ordinary run at as many of them.
 fn sweep(kind: Kind, only: impl Fn(&str) -> bool, usual: usize) {
     let mut all = Vec::new();
     let mut life = Life::new(kind);
-    let log = life.place.join("strace.log");
+    let watch = Watch::on(life.server().pid(), None);
     for (index, (name, call)) in CALLS.iter().enumerate() {
-        let watch = Watch::on(life.server().pid(), &log, None).expect("strace gets hold of the server");
+        watch.take();
         call(&life).unwrap_or_else(|status| panic!("{name}: {:?}: {}", status.code(), status.message()));
-        let points = watch.points(&log);
+        let points = kills(&watch.take().seen);
         if only(name) && !(kind.fs == Some("ext4") && name.contains("Expand")) {
-            assert!(!points.is_empty(), "strace saw no effect of {name}");
+            assert!(!points.is_empty(), "no effect of {name} was seen");
             all.push((index, points));
         }
     }
-    life.revive();
+    life.revive_from(watch);
     drop(life);
     for (index, points) in all {
         let name = CALLS[index].0;
-        let mut figures = Figures::of(format!("SIGKILL of serve in {name}, {}", kind.name));
-        for point in sample(points, usual) {
-            let watched = (0..5).find_map(|_| {
-                let life = Life::new(kind);
-                life.lead(0, index);
-                let watch = Watch::on(life.server().pid(), "/dev/null".as_ref(), Some(&point))?;
-                Some((watch, life))
-            });
-            let (watch, mut life) = watched.expect("strace gets hold of one server of five");
+        let figures = Figures::of(format!("SIGKILL of serve in {name}, {}", kind.name));
+        let figures = figures.over(&sample(points, usual), |aim| {
+            let mut life = Life::new(kind);
+            life.lead(0, index);
+            let watch = Watch::on(life.server().pid(), Some(aim));
             // Whether it was answered in time is not the question.
             let _ = CALLS[index].1(&life);
-            drop(watch);
-            life.revive();
-            figures.add(&format!("{name} killed before {point}"), &life.ends_well(index));
-        }
+            let trace = life.revive_from(watch);
+            trace.struck.then(|| (format!("{name}, {aim}"), life.ends_well(index)))
+        });
         figures.end();
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 /// A fault and the tests of it.
 type Row = (&'static str, &'static [&'static str]);
 
-const ROWS: [Row; 27] = [
+const ROWS: [Row; 30] = [
     (
         "SIGKILL at every call of apply, destroy, expand, snapshot, delete",
         &[
@@ -29,6 +29,7 @@ const ROWS: [Row; 27] = [
             "a_server_killed_in_any_call_is_repeated_into_order_block",
             "killed_at_any_moment_the_next_call_finishes_it",
             "a_server_killed_in_the_middle_leaves_nobody_frozen_and_no_half_group",
+            "a_group_snapshot_killed_anywhere_is_whole_or_none_and_leaves_nobody_frozen",
         ],
     ),
     ("SIGKILL at random with 8 workers", &["killed_at_random_moments_with_eight_workers_the_next_apply_finishes"]),
@@ -86,6 +87,8 @@ const ROWS: [Row; 27] = [
             "a_read_only_state_directory_keeps_nobody_from_taking_down",
         ],
     ),
+    ("pool full", &["a_full_pool_is_told_leaves_nothing_half_made_and_lets_everything_come_down"]),
+    ("pool read-only", &["a_read_only_pool_is_told_and_nothing_is_made_or_lost"]),
     (
         "power cut",
         &[
@@ -116,6 +119,10 @@ const ROWS: [Row; 27] = [
             "after_a_reboot_a_stage_attaches_again_what_was_lost",
             "after_a_reboot_the_unpublish_still_deletes_it",
         ],
+    ),
+    (
+        "somebody else looks at a device while it is detached",
+        &["a_device_that_somebody_looks_at_for_a_moment_is_detached_all_the_same"],
     ),
     ("8 processes on one volume", &["eight_processes_on_one_volume_make_one_mount_and_one_loop"]),
     ("command line against server", &["everything_at_once_loses_nothing"]),
@@ -180,6 +187,22 @@ fn tests_in(folder: &Path, found: &mut BTreeSet<String>) {
             found.extend(tests.map(|(name, _)| name.to_owned()));
         }
     }
+}
+
+/// The document that people read says no less than this table, and no more.
+#[test]
+fn the_document_has_every_row_with_its_tests() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/safety.md")).unwrap();
+    let table = text.split("## Faults").nth(1).unwrap();
+    let lines: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    for (fault, tests) in ROWS {
+        let line = lines.iter().find(|line| line.starts_with(&format!("| {fault} |")));
+        let line = line.unwrap_or_else(|| panic!("docs/safety.md has no row '{fault}'"));
+        for test in tests {
+            assert!(line.contains(&format!("::{test}`")), "docs/safety.md, {fault}: {test} is not named");
+        }
+    }
+    assert_eq!(lines.len(), ROWS.len(), "docs/safety.md has faults that are not tested for");
 }
 
 #[test]

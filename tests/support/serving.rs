@@ -32,6 +32,8 @@ pub struct Serving {
     log: PathBuf,
     runtime: Runtime,
     channel: Channel,
+    /// Whether its process has been waited for.
+    gone: bool,
 }
 
 impl Serving {
@@ -79,7 +81,7 @@ impl Serving {
             let _guard = runtime.enter();
             Endpoint::from_shared(endpoint).unwrap().connect_lazy()
         };
-        let mut serving = Self { child, wrapped, socket, log, runtime, channel };
+        let mut serving = Self { child, wrapped, socket, log, runtime, channel, gone: false };
         let begun = Instant::now();
         loop {
             let mut identity = serving.identity();
@@ -166,6 +168,12 @@ impl Serving {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.gone = true;
+    }
+
+    /// Notes that somebody else, a tracer, has seen its end.
+    pub fn seen_to_end(mut self) {
+        self.gone = true;
     }
 
     fn terminate(&mut self) -> Option<i32> {
@@ -189,6 +197,8 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.terminate();
+        if !self.gone {
+            self.terminate();
+        }
     }
 }
