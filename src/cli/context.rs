@@ -12,8 +12,9 @@ use super::problem::{Failure, Problem, Result};
 use super::render::progress::Progress;
 use crate::driver::local::observe::{Scope, observe};
 use crate::host::linux::{LinuxHost, LinuxObserve};
-use crate::host::{Host, Observe};
+use crate::host::{ErrorKind, Host, Observe};
 use crate::model::{Desired, Layout, Observed};
+use crate::state::{Reader, StateError};
 
 /// What was seen, and how long looking took.
 pub struct Looked {
@@ -66,7 +67,7 @@ impl Context {
         };
         Ok(Self {
             printer: Printer::new(color, global.quiet),
-            layout: Layout::new(absolute(&global.state_dir)?, absolute(&global.run_dir)?),
+            layout: Layout::new(real(&global.state_dir)?, real(&global.run_dir)?),
             output: global.output,
             progress: match global.progress {
                 ProgressArg::Auto => Progress::Auto,
@@ -103,6 +104,17 @@ impl Context {
         Ok(Looked { observed, took: begun.elapsed() })
     }
 
+    /// Refuses before the first step what each step would refuse: directories of records that others may write to.
+    ///
+    /// # Errors
+    /// The directory and what is wrong with it.
+    pub fn check_state(&self, observer: &dyn Observe) -> Result<()> {
+        match Reader::new(observer, &self.layout).check() {
+            Err(StateError::Host(error)) if error.kind == ErrorKind::Permission => Ok(()),
+            checked => Ok(checked?),
+        }
+    }
+
     /// Whether results are JSON.
     pub fn json(&self) -> bool {
         self.output == Output::Json
@@ -112,6 +124,12 @@ impl Context {
     pub fn command(&self, words: &str) -> String {
         format!("csictl {words}{}", self.repeat)
     }
+}
+
+/// Where a directory really is: one that moved to a larger disk and left a link behind is as good as one that did not.
+fn real(path: &Path) -> Result<PathBuf> {
+    let path = absolute(path)?;
+    Ok(if path.is_symlink() { path.canonicalize().unwrap_or(path) } else { path })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

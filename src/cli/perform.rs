@@ -64,6 +64,7 @@ fn clear_left(context: &Context, host: &dyn Host, job: &Job<'_>) {
 /// # Errors
 /// Whatever keeps it from beginning; what fails on the way is reported here.
 pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result<Exit> {
+    context.check_state(&**host)?;
     let observed = &job.looked.observed;
     let plan = plan::plan(job.desired, observed, &context.layout, job.intent);
     (job.check)(&plan)?;

@@ -7,8 +7,9 @@ use super::context::Context;
 use super::exit::Exit;
 use super::problem::{Failure, Problem, Result};
 use crate::manifest;
+#[cfg(feature = "serve")]
 use crate::model::StorageConfig;
-use crate::model::{Desired, Layout};
+use crate::model::{Desired, Layout, PodSpec};
 
 /// The path that means stdin.
 const STDIN: &str = "-";
@@ -67,6 +68,32 @@ impl Source {
     /// Every error of the manifest.
     pub fn desired(&self, context: &Context) -> Result<Desired> {
         let against = manifest::Context { name: &self.name, base_dir: &self.base_dir, layout: &context.layout };
-        Ok(manifest::parse(&self.text, &against)?)
+        let mut desired = manifest::parse(&self.text, &against)?;
+        desired.pods.values_mut().for_each(at_real_root);
+        Ok(desired)
     }
+}
+
+/// A pod's root is the user's word and may be, or lie below, a symbolic link. It is resolved once, here: nothing that is named later has
+/// a link in it.
+fn at_real_root(pod: &mut PodSpec) {
+    let Some(root) = pod.root.clone() else { return };
+    let Some(real) = resolved(&root).filter(|real| *real != root) else { return };
+    for publish in &mut pod.publishes {
+        if let Ok(rest) = publish.target.strip_prefix(&root) {
+            publish.target = real.join(rest);
+        }
+        if publish.trusted_root == root {
+            publish.trusted_root.clone_from(&real);
+        }
+    }
+    pod.root = Some(real);
+}
+
+/// A path with the links in what is there of it resolved.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let there = path.ancestors().find(|part| part.symlink_metadata().is_ok())?;
+    let rest = path.strip_prefix(there).ok()?;
+    let real = there.canonicalize().ok()?;
+    Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
 }

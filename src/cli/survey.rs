@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::model::observed::{ObservedBacking, ObservedSnapshot, ObservedVolume};
 use crate::model::record::VolumeRecord;
-use crate::model::{Backing, Capacity, Desired, Mount, Observed, Owner, PublishSpec, VolumeId, VolumeSpec};
+use crate::model::{Backing, Capacity, Desired, Mount, ObjectRef, Observed, Owner, PublishSpec, VolumeId, VolumeSpec};
 use crate::plan::{Drift, Phase, drift};
 
 /// All that a command shows.
@@ -86,6 +86,8 @@ pub struct Published {
 pub struct Pod {
     /// Its name.
     pub name: String,
+    /// The project whose manifest has it; null where an orchestrator has.
+    pub project: Option<String>,
     /// What it sees now.
     pub published: Vec<PodMount>,
 }
@@ -164,7 +166,11 @@ fn volume(
     let recorded: Vec<&PublishSpec> = seen.run.iter().flat_map(|run| run.publishes.values()).collect();
     let released = record.is_some_and(|record| record.released);
     let drift = match publishes {
-        Some(publishes) => drift::of_volume(id, seen, publishes),
+        Some(publishes) => {
+            let mut drift = drift::of_volume(id, seen, publishes);
+            drift.extend(not_there_yet(id, seen, publishes, &drift));
+            drift
+        }
         None if released => drift::of_volume(id, seen, &[]),
         None => drift::of_volume(id, seen, &recorded),
     };
@@ -203,6 +209,22 @@ fn volume(
     }
 }
 
+/// What a manifest wants to be seen and is not, though the volume was made: an apply that failed on the way. A plan calls that a change.
+fn not_there_yet(id: &VolumeId, seen: &ObservedVolume, publishes: &[&PublishSpec], told: &[Drift]) -> Vec<Drift> {
+    let made = seen.record.present().is_some_and(|record| !record.released);
+    let mounted = |publish: &PublishSpec| seen.published.iter().any(|is| is.target == publish.target);
+    let missing = publishes.iter().filter(|publish| made && !mounted(publish));
+    missing
+        .map(|publish| Drift {
+            object: ObjectRef::Volume(id.clone()),
+            what: "mount".to_owned(),
+            expected: publish.target.display().to_string(),
+            found: "not mounted".to_owned(),
+        })
+        .filter(|drift| !told.contains(drift))
+        .collect()
+}
+
 fn fs_name(spec: &VolumeSpec) -> Option<String> {
     spec.fs_type()
         .map(|fs| fs.to_string())
@@ -238,22 +260,32 @@ fn storage(id: &VolumeId, spec: Option<&VolumeSpec>) -> Option<String> {
 }
 
 fn pods(volumes: &[Volume], desired: Option<&Desired>) -> Vec<Pod> {
-    let mut pods = BTreeMap::<String, Vec<PodMount>>::new();
-    for pod in desired.into_iter().flat_map(|desired| desired.pods.keys()) {
-        pods.entry(pod.to_string()).or_default();
+    let mut pods = BTreeMap::<(String, Option<String>), Vec<PodMount>>::new();
+    if let Some(desired) = desired {
+        for pod in desired.pods.keys() {
+            pods.entry((pod.to_string(), Some(desired.project.to_string()))).or_default();
+        }
     }
     for volume in volumes {
+        let project = match &volume.owner {
+            Some(Owner::Project(project)) => Some(project.to_string()),
+            _ => None,
+        };
         for publish in &volume.published {
             if let Some(pod) = &publish.pod {
                 let (path, read_only) = (publish.path.clone(), publish.read_only);
-                pods.entry(pod.clone()).or_default().push(PodMount { path, volume: volume.id.clone(), read_only });
+                pods.entry((pod.clone(), project.clone())).or_default().push(PodMount {
+                    path,
+                    volume: volume.id.clone(),
+                    read_only,
+                });
             }
         }
     }
     pods.into_iter()
-        .map(|(name, mut published)| {
+        .map(|((name, project), mut published)| {
             published.sort();
-            Pod { name, published }
+            Pod { name, project, published }
         })
         .collect()
 }

@@ -67,6 +67,13 @@ impl Capacity {
         self.0
     }
 
+    /// As a manifest has it, to the byte: `64MiB`, `4097B`.
+    pub fn to_manifest(self) -> String {
+        let whole = |(_, factor): &&(&str, u64)| self.0 >= *factor && self.0.is_multiple_of(*factor);
+        let unit = UNITS[..6].iter().rev().find(whole);
+        unit.map_or_else(|| format!("{}B", self.0), |(unit, factor)| format!("{}{unit}", self.0 / factor))
+    }
+
     /// Rounded up to the next multiple of [`CAPACITY_STEP`].
     pub const fn rounded_up(self) -> Self {
         Self(self.0.div_ceil(CAPACITY_STEP).saturating_mul(CAPACITY_STEP))

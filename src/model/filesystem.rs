@@ -19,6 +19,9 @@ pub enum FsType {
     Btrfs,
 }
 
+/// The kernel resizes no btrfs to less (`btrfs_ioctl_resize`).
+pub const BTRFS_GROWN_LEAST: Capacity = Capacity::mib(256);
+
 impl FsType {
     /// Every file system, in the order help and errors list them.
     pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];

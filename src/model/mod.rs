@@ -37,7 +37,7 @@ pub use capability::Capability;
 pub use capacity::{Capacity, CapacityRange};
 pub use desired::Desired;
 pub use device::{BlockId, FileId, LoopDevice};
-pub use filesystem::{FormatPolicy, FsSpec, FsType, FsUuid};
+pub use filesystem::{BTRFS_GROWN_LEAST, FormatPolicy, FsSpec, FsType, FsUuid};
 pub use layout::Layout;
 pub use mount::{Mount, MountTable, Propagation};
 pub use name::{GroupId, Name, ObjectRef, SnapshotId, VolumeId};

@@ -61,6 +61,10 @@ pub struct ObservedVolume {
     pub staged: Option<ObservedStage>,
     /// Its publishes: mounts at targets that show its file system or device node.
     pub published: Vec<ObservedPublish>,
+    /// Targets at which something else was mounted over a mount of its own: what, in words.
+    pub covered: Vec<(PathBuf, String)>,
+    /// What is at the paths inside it that pods want to see, by sub_path; looked at while it is staged.
+    pub inside: BTreeMap<PathBuf, ObservedTarget>,
     /// Bytes in use: of the file system when staged, of the image otherwise.
     pub used: Option<Capacity>,
     /// Another mount namespace, still alive, that holds its mounts.
@@ -146,6 +150,8 @@ pub struct ObservedPublish {
     pub depth: usize,
     /// The path inside the volume that is seen, `None` for its root.
     pub sub_path: Option<PathBuf>,
+    /// A bound device node that is the volume's no longer: its loop device is gone, or another.
+    pub stale: bool,
 }
 
 /// A snapshot as seen.

@@ -65,7 +65,11 @@ fn forces_replacement(course: &Course<'_>, old: &VolumeSpec, new: &VolumeSpec, f
         let there = course.seen.probe.as_ref().and_then(|probe| probe.known()).map(|signature| signature.kind.as_str());
         let line = line("fs.type", was.as_str(), now.as_str());
         // Somebody who owns the device has already made what is asked for.
-        if there == Some(now.as_str()) { found.in_place.push(line) } else { found.replace.push(line) }
+        if there == Some(now.as_str()) && matches!(old.backing, Backing::Device(_)) {
+            found.in_place.push(line);
+        } else {
+            found.replace.push(line);
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) static NEVER_SEEN: ObservedVolume = ObservedVolume {
     probe: None,
     staged: None,
     published: Vec::new(),
+    covered: Vec::new(),
+    inside: BTreeMap::new(),
     used: None,
     foreign_namespace: None,
     unknown: Vec::new(),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::model::observed::{Observed, ObservedBacking, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
-    Allocate, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishSpec, Reclaim, SectorSize, Source, VolumeId,
-    VolumeSpec,
+    Allocate, BTRFS_GROWN_LEAST, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishSpec, Reclaim,
+    SectorSize, Source, VolumeId, VolumeSpec,
 };
 
 use super::course::{Course, End, Growth, Make, NEVER_SEEN};
@@ -123,6 +123,7 @@ fn wanted_volume<'a>(
     }
     course.drifted = !drift.is_empty();
     draft.drift.extend(drift);
+    draft.notes.extend(guards::became_read_only(&course, &draft.desired.manifest).map(|note| (object.clone(), note)));
     again(&mut course);
     cycle(&mut course);
     Some(course)
@@ -212,11 +213,17 @@ pub(super) fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
         return;
     }
     let applied = record.spec.capacity.map_or(image.size, |range| range.required);
+    if guards::is_truncated(record, image.size) {
+        return;
+    }
     let applied = if record.rebuilt { image.size } else { applied };
     if to < applied {
         draft.refused.push(guards::too_small(&object, to, applied, "applied"));
     } else if to > image.size || to > applied || loop_is_short(course.seen, to) {
         course.grow = Some(Growth { from: applied.min(image.size), to });
+        if to > image.size && to < BTRFS_GROWN_LEAST && course.spec.fs_type() == Some(FsType::Btrfs) {
+            draft.refused.push(guards::btrfs_too_small(&object));
+        }
         course.cycle = offline_growth(course, draft.observed);
     } else if image.size > to {
         draft

@@ -1,7 +1,7 @@
 //! The lines that explain what becomes of one volume, as the text of a plan shows them.
 
 use crate::model::observed::ObservedBacking;
-use crate::model::{Allocate, Backing, ObjectRef, Probe, Reclaim, Source};
+use crate::model::{Allocate, Backing, ObjectRef, Probe, Reclaim, Source, VolumeSpec};
 
 use super::course::{Course, End, Make};
 use super::{Change, ChangeKind, DataFate};
@@ -97,7 +97,8 @@ fn comment(course: &Course<'_>) -> Option<String> {
 }
 
 fn data(course: &Course<'_>, kind: ChangeKind) -> DataFate {
-    let scratch = matches!(course.spec.backing, Backing::Tmpfs(_));
+    let memory = |spec: &VolumeSpec| matches!(spec.backing, Backing::Tmpfs(_));
+    let scratch = memory(&course.spec) || course.make == Make::Exchange && memory(course.old_spec());
     match kind {
         ChangeKind::Replace | ChangeKind::Delete => DataFate::Lost,
         ChangeKind::Unchanged => DataFate::None,

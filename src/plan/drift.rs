@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
-use crate::model::record::{Recorded, VolumeRecord};
+use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 use crate::model::{Backing, ObjectRef, Propagation, PublishKind, PublishSpec, VolumeId, VolumeSpec};
 
 use super::Drift;
@@ -47,6 +47,7 @@ impl Findings {
 fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
     match &seen.backing {
         ObservedBacking::Image(image) => {
+            lost_filesystem(record, seen, found);
             let ours = image.identity.as_ref().is_some_and(|says| says.id == record.spec.id.as_str() && !says.snapshot);
             if let Some(was) = record.image.filter(|was| *was != image.file && !ours) {
                 found.push("image", &was, &image.file);
@@ -66,6 +67,9 @@ fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
             if let Some(image) = record.spec.backing.as_image().filter(|_| record.image.is_some()) {
                 found.push("image", &image.image_path(&record.spec.id).display(), "nothing");
             }
+            if let Backing::Device(device) = &record.spec.backing {
+                found.push("device", &device.path.display(), "nothing");
+            }
         }
         ObservedBacking::Device(device) => {
             if let Some(staged) = seen.staged.as_ref().filter(|staged| staged.mount.device != device.block) {
@@ -74,6 +78,16 @@ fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
         }
         ObservedBacking::Directory { .. } => {}
         ObservedBacking::Wrong(what) => found.push("backing", record.spec.backing.kind(), what),
+    }
+}
+
+/// What csictl formatted and left whole holds something else now, or nothing.
+fn lost_filesystem(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
+    let fs = record.spec.fs_type().filter(|_| record.format == FormatMark::Done);
+    if let (Some(fs), Some(probe)) = (fs, &seen.probe)
+        && probe.known().is_none_or(|known| known.kind != fs.as_str())
+    {
+        found.push("filesystem", &fs, probe);
     }
 }
 
@@ -141,7 +155,7 @@ pub(super) fn wrong_mount(spec: &VolumeSpec, seen: &ObservedPublish, asked: &Pub
         return Some((word(asked.kind).to_owned(), word(seen.kind).to_owned()));
     }
     if asked.kind == PublishKind::Device {
-        return None;
+        return seen.stale.then(|| ("its device".to_owned(), "a device that is the volume's no longer".to_owned()));
     }
     if seen.sub_path != asked.sub_path {
         let word = |path: &Option<std::path::PathBuf>| {
@@ -155,7 +169,18 @@ pub(super) fn wrong_mount(spec: &VolumeSpec, seen: &ObservedPublish, asked: &Pub
         let word = |read_only| if read_only { "read-only" } else { "read-write" };
         return Some((word(read_only).to_owned(), word(!read_only).to_owned()));
     }
+    let lost: Vec<_> = bind_options(spec).filter(|option| !seen.mount.has_option(option)).collect();
+    if !lost.is_empty() {
+        return Some((lost.join(","), format!("without {}", lost.join(","))));
+    }
     (asked.propagation == Propagation::None && seen.mount.shared).then(|| ("private".to_owned(), "shared".to_owned()))
+}
+
+/// What every bind of a volume's files has: what a pod could harm the host without.
+fn bind_options(spec: &VolumeSpec) -> impl Iterator<Item = &'static str> {
+    let last = spec.mount_options.iter().rev().find(|option| matches!(option.as_str(), "exec" | "noexec"));
+    let noexec = last.filter(|option| *option == "noexec").map(|_| "noexec");
+    ["nosuid", "nodev"].into_iter().chain(noexec)
 }
 
 /// Whether a publish refuses writes, by its own word or by the volume's access mode.

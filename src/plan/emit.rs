@@ -201,6 +201,10 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
                 AttachRequest { id: course.id.clone(), read_only: course.attach_read_only(), attachment: None };
             let node = graph.push(Action::Attach(request), Risk::None, wanted_by(course));
             graph.edges(&before, node);
+            // A stale bind is told by the loop device that was, which is forgotten when another one comes.
+            if !fresh {
+                graph.edges(&out.unpublished(), node);
+            }
             before = vec![node];
             out.moving.push(node);
             out.needs_backing.push(node);

@@ -6,11 +6,12 @@ use std::path::Path;
 use crate::model::observed::{ObservedBacking, ObservedDevice, ObservedImage};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 use crate::model::{
-    Backing, Capacity, DeviceBacking, FormatPolicy, ObjectRef, Owner, Probe, SectorSize, VolumeId, VolumeSpec,
+    BTRFS_GROWN_LEAST, Backing, Capacity, DeviceBacking, FormatPolicy, ObjectRef, Owner, Probe, SectorSize, VolumeId,
+    VolumeSpec,
 };
 
 use super::Refused;
-use super::course::Course;
+use super::course::{Course, End, Make};
 
 /// Vendors round: a device's size may differ from the expected one by this part of it (one per cent).
 const SIZE_TOLERANCE: u64 = 100;
@@ -110,6 +111,9 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
         (Backing::Image(_), ObservedBacking::Image(image)) => self::image(course, image, &object),
         (Backing::Image(backing), ObservedBacking::Missing) if is_lost(course) => {
             let path = backing.image_path(course.id);
+            if let Some(refused) = last_bytes(course) {
+                return vec![refused];
+            }
             let message = format!("its image {} is gone", path.display());
             let help = "put the image back from a backup; or let go of the volume: csictl destroy --delete-data";
             vec![refuse("lost-filesystem", &object, message, help)]
@@ -144,23 +148,70 @@ fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<
         let message = format!("{path} is there and does not say that it is this volume's");
         refused.push(refuse("foreign", object, message, "move the file away, or give the volume another name"));
     }
-    if let Some(device) = course.seen.loop_device.as_ref().filter(|device| device.backing != image.file) {
-        let message =
-            format!("{path} was replaced while {} shows the file it was ({})", device.node().display(), device.backing);
-        let help = "put the old file back, or take the volume down (csictl destroy) and apply again";
-        refused.push(refuse("wrong-identity", object, message, help));
-    }
+    refused.extend(last_bytes(course));
     let Some(record) = course.record.filter(|record| record.spec.backing.as_image().is_some()) else {
         return refused;
     };
     // An image that is replaced may be one that a killed run has put in place already, smaller than the one recorded.
     let replaced = course.make == super::course::Make::Replace;
-    if let Some(least) = record.spec.required().filter(|least| image.size < *least && !record.rebuilt && !replaced) {
+    if let Some(least) = record.spec.required().filter(|_| is_truncated(record, image.size) && !replaced) {
         let message = format!("{path} has {}, {least} were applied: it was truncated", image.size);
         refused.push(refuse("wrong-identity", object, message, restore));
     }
-    refused.extend(formatted(course, record, object));
+    if !replaced {
+        refused.extend(formatted(course, record, object));
+    }
     refused
+}
+
+/// Whether an image is smaller than what was last applied.
+pub(super) fn is_truncated(record: &VolumeRecord, size: Capacity) -> bool {
+    !record.rebuilt && record.spec.required().is_some_and(|least| size < least)
+}
+
+/// The file behind the loop device has lost its name: what the device shows is all that is left of it, and goes with the device.
+pub(super) fn last_bytes(course: &Course<'_>) -> Option<Refused> {
+    let backing = course.record?.spec.backing.as_image()?;
+    let device = course.seen.loop_device.as_ref()?;
+    let what = match &course.seen.backing {
+        ObservedBacking::Image(image) if image.file == device.backing => return None,
+        ObservedBacking::Missing => "is gone",
+        _ => "was replaced",
+    };
+    let (path, node) = (backing.image_path(course.id), device.node());
+    let message = format!(
+        "its image {} {what}, and {} shows the last of its bytes: they go when it comes down",
+        path.display(),
+        node.display()
+    );
+    let help = format!(
+        "copy them off while it is up (cp --sparse=always {} FILE, or from where it is mounted); to let them go: csictl destroy --delete-data {}",
+        node.display(),
+        course.id.short()
+    );
+    Some(refuse("wrong-identity", &ObjectRef::Volume(course.id.clone()), message, help))
+}
+
+/// What a plan takes down keeps its bytes, unless their loss was asked for by name.
+pub(super) fn keeps_bytes(course: &Course<'_>) -> Option<Refused> {
+    let asked = course.end == End::Delete || course.make == Make::Replace;
+    last_bytes(course).filter(|_| course.comes_down() && !asked)
+}
+
+pub(super) fn btrfs_too_small(object: &ObjectRef) -> Refused {
+    let message = format!("the kernel resizes no btrfs to less than {BTRFS_GROWN_LEAST}");
+    refuse("out-of-range", object, message, format!("ask for {BTRFS_GROWN_LEAST} or more"))
+}
+
+/// A file system that takes no writes any more, though nobody asked for that: nothing is planned, since only a check can tell why.
+pub(super) fn became_read_only(course: &Course<'_>, manifest: &str) -> Option<String> {
+    let staged = course.seen.staged.as_ref().filter(|_| course.up() && !course.comes_down())?;
+    let asked = course.spec.access_mode.read_only() || course.spec.mount_options.iter().any(|option| option == "ro");
+    (staged.mount.super_read_only() && !asked).then(|| {
+        format!(
+            "its file system has become read-only: the kernel log (dmesg) tells why; csictl destroy {manifest}, then csictl apply {manifest}, checks it and mounts it again"
+        )
+    })
 }
 
 /// A file system csictl made has to be there still.
@@ -169,8 +220,7 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
     match course.seen.probe.as_ref()? {
         Probe::Blank => {
             let message = format!("its {fs} is gone: the storage looks blank, and csictl formatted it once");
-            let help = "restore it from a backup; csictl never formats what held a file system of its own";
-            Some(refuse("lost-filesystem", object, message, help))
+            Some(refuse("lost-filesystem", object, message, begin_anew(course)))
         }
         Probe::Known(signature)
             if signature.kind == fs.as_str()
@@ -180,8 +230,18 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
         }
         other => {
             let message = format!("it should hold {fs} and holds {other}");
-            Some(refuse("wrong-identity", object, message, "find out who wrote to it; csictl leaves it as it is"))
+            Some(refuse("wrong-identity", object, message, format!("find out who wrote to it; {}", begin_anew(course))))
         }
+    }
+}
+
+fn begin_anew(course: &Course<'_>) -> String {
+    match course.spec.backing {
+        Backing::Image(_) => format!(
+            "restore it from a backup; or let go of it and begin anew: csictl destroy --delete-data {}, then apply",
+            course.id.short()
+        ),
+        _ => "restore it from a backup; csictl never formats what held a file system of its own".to_owned(),
     }
 }
 

@@ -84,8 +84,8 @@ pub(super) fn expand<'a>(draft: &mut Draft<'a>, id: &'a VolumeId, to: Capacity) 
         draft.refused.push(refuse("unsupported", &object, reason.clone(), help));
     }
     if matches!(record.spec.owner, Owner::Project(_)) && course.grow.is_some() {
-        let note =
-            format!("write capacity = \"{}B\" in its manifest too", course.spec.required().map_or(0, Capacity::get));
+        let size = course.spec.required().map_or_else(String::new, Capacity::to_manifest);
+        let note = format!("write capacity = \"{size}\" in its manifest too");
         draft.notes.push((object, note));
     }
     vec![course]

@@ -8,7 +8,7 @@ use crate::model::observed::{ObservedTarget, TargetKind};
 use crate::model::{ObjectRef, PublishKind, PublishSpec};
 
 use super::Refused;
-use super::course::Course;
+use super::course::{Course, Make};
 use super::draft::Draft;
 use super::guards::refuse;
 
@@ -18,13 +18,15 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
         courses.iter().flat_map(|course| course.coming().map(|publish| publish.target.as_path())).collect();
     for course in courses {
         let object = ObjectRef::Volume(course.id.clone());
+        draft.refused.extend(covered_mounts(&object, course));
         for publish in course.coming() {
+            draft.refused.extend(inside(&object, course, publish));
             let Some(seen) = draft.observed.targets.get(&publish.target) else { continue };
             // What is seen below a mount that is still to come is not what will be there.
             let covered = publish.target.ancestors().skip(1).any(|path| coming.contains(path));
             if let Some(cause) = &seen.unknown {
                 draft.unknown.push((object.clone(), format!("target {}: {cause}", publish.target.display())));
-            } else if let Some(refused) = in_the_way(&object, publish, seen, covered) {
+            } else if let Some(refused) = in_the_way(&object, publish, seen, covered, makes_way(course, publish)) {
                 draft.refused.push(refused);
             } else if seen.hides > 0
                 && !covered
@@ -40,7 +42,51 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
     }
 }
 
-fn in_the_way(object: &ObjectRef, publish: &PublishSpec, seen: &ObservedTarget, covered: bool) -> Option<Refused> {
+/// Whether what is seen at a target is the volume itself, and what is left when that goes is right, or goes with it.
+fn makes_way(course: &Course<'_>, publish: &PublishSpec) -> bool {
+    let made = course.record.is_some_and(|record| record.made_targets.contains_key(&publish.target));
+    course.mounted_at(&publish.target).is_some_and(|seen| made || seen.kind == publish.kind)
+}
+
+/// Something else was mounted over a mount that has to go.
+fn covered_mounts(object: &ObjectRef, course: &Course<'_>) -> Vec<Refused> {
+    let leaving = course.leaving();
+    let goes = |target: &Path| leaving.iter().any(|leaving| leaving.target == target);
+    let covered = course.seen.covered.iter().filter(|(target, _)| goes(target));
+    covered
+        .map(|(target, over)| {
+            let path = target.display();
+            let message = format!("{over} is mounted over it at {path}");
+            refuse("foreign", object, message, format!("unmount that yourself (umount {path}); csictl leaves it alone"))
+        })
+        .collect()
+}
+
+/// What a path inside a staged volume is, as far as that is in the way of showing it.
+fn inside(object: &ObjectRef, course: &Course<'_>, publish: &PublishSpec) -> Option<Refused> {
+    if matches!(course.make, Make::Replace | Make::Exchange) {
+        return None;
+    }
+    let sub_path = publish.sub_path.as_ref()?;
+    let seen = course.seen.inside.get(sub_path)?;
+    let what = match (&seen.symlink, &seen.unknown, seen.kind) {
+        (Some((link, to)), ..) => format!("{} is a symbolic link to {}", link.display(), to.display()),
+        (None, Some(cause), _) => cause.clone(),
+        (None, None, TargetKind::File | TargetKind::Other) => "it is no directory".to_owned(),
+        (None, None, TargetKind::Directory | TargetKind::Absent) => return None,
+    };
+    let message = format!("sub_path {}: {what}", sub_path.display());
+    Some(refuse("unsafe-path", object, message, "name a directory of the volume; no link is followed inside it"))
+}
+
+/// With `makes_way` what is seen there is the volume itself, which goes away before it comes again.
+fn in_the_way(
+    object: &ObjectRef,
+    publish: &PublishSpec,
+    seen: &ObservedTarget,
+    covered: bool,
+    makes_way: bool,
+) -> Option<Refused> {
     let path = publish.target.display();
     if let Some((owner, volume)) = &seen.taken_by {
         let message = format!("{path} is taken: volume {volume} of {owner} is published there");
@@ -63,6 +109,7 @@ fn in_the_way(object: &ObjectRef, publish: &PublishSpec, seen: &ObservedTarget, 
         ));
     }
     let wrong = match (publish.kind, seen.kind) {
+        _ if makes_way => return None,
         (PublishKind::Mount, TargetKind::File) => "a file where a directory should be",
         (PublishKind::Mount, TargetKind::Other) => "neither a directory nor free",
         (PublishKind::Device, TargetKind::Directory) => "a directory where a file should be",

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::{ErrorKind, FileKind, Host, HostError, Observe};
+use crate::host::{ErrorKind, FileFacts, FileKind, Host, HostError, Observe};
 use crate::model::record::{GroupRecord, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 use crate::model::{Done, GroupId, Layout, SnapshotId, VolumeId};
 
@@ -16,6 +16,33 @@ const SUFFIX: &str = ".json";
 /// A record is appended to within one block, which the file has already: an append can then not fail half-way for want of space.
 const APPEND_UP_TO: u64 = 4096;
 
+/// Every directory that is trusted.
+fn directories(layout: &Layout) -> [PathBuf; 7] {
+    [
+        layout.state.clone(),
+        layout.volumes(),
+        layout.snapshots(),
+        layout.locks(),
+        layout.run.clone(),
+        layout.run_volumes(),
+        layout.staging(),
+    ]
+}
+
+fn secure(path: &Path, facts: &FileFacts) -> Result<(), StateError> {
+    let insecure = |problem: String| StateError::Insecure { path: path.to_owned(), problem };
+    if facts.kind != FileKind::Directory {
+        return Err(insecure("is not a directory".to_owned()));
+    }
+    if facts.uid != 0 {
+        return Err(insecure(format!("belongs to user {}, not to root", facts.uid)));
+    }
+    if facts.mode & 0o022 != 0 {
+        return Err(insecure(format!("has mode {:04o}: others may write to it", facts.mode & 0o7777)));
+    }
+    Ok(())
+}
+
 /// Reads records.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
@@ -27,6 +54,19 @@ impl<'a> Reader<'a> {
     /// A reader of the records below `layout`.
     pub fn new(host: &'a dyn Observe, layout: &'a Layout) -> Self {
         Self { host, layout }
+    }
+
+    /// Looks whether nobody but root can write to the directories that are there.
+    ///
+    /// # Errors
+    /// [`StateError::Insecure`] naming the directory and what is wrong with it.
+    pub fn check(&self) -> Result<(), StateError> {
+        for directory in directories(self.layout) {
+            if let Some(facts) = self.host.stat(&directory)? {
+                secure(&directory, &facts)?;
+            }
+        }
+        Ok(())
     }
 
     /// The durable record of a volume.
@@ -127,16 +167,7 @@ impl<'a> Store<'a> {
     /// # Errors
     /// [`StateError::Insecure`] naming the directory and what is wrong with it.
     pub fn prepare(&self) -> Result<(), StateError> {
-        let layout = self.layout;
-        for directory in [
-            layout.state.clone(),
-            layout.volumes(),
-            layout.snapshots(),
-            layout.locks(),
-            layout.run.clone(),
-            layout.run_volumes(),
-            layout.staging(),
-        ] {
+        for directory in directories(self.layout) {
             self.prepare_directory(&directory)?;
         }
         Ok(())
@@ -151,17 +182,7 @@ impl<'a> Store<'a> {
                 self.host.stat(path)?.ok_or_else(gone)?
             }
         };
-        let insecure = |problem: String| StateError::Insecure { path: path.to_owned(), problem };
-        if facts.kind != FileKind::Directory {
-            return Err(insecure("is not a directory".to_owned()));
-        }
-        if facts.uid != 0 {
-            return Err(insecure(format!("belongs to user {}, not to root", facts.uid)));
-        }
-        if facts.mode & 0o022 != 0 {
-            return Err(insecure(format!("has mode {:04o}: others may write to it", facts.mode & 0o7777)));
-        }
-        Ok(())
+        secure(path, &facts)
     }
 
     /// Writes a volume's record; with `durable`, it survives a power cut when this returns. One that need not is appended where the file

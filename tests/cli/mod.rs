@@ -1,5 +1,6 @@
 //! The command line as users meet it: the built binary, its help, exit codes, documents and generated files.
 
+mod behind;
 mod completion;
 mod documents;
 mod errors;
@@ -9,6 +10,7 @@ mod generated;
 mod help;
 mod looking;
 mod machine;
+mod moved;
 mod plan_text;
 mod prompts;
 mod run;

@@ -444,6 +444,7 @@ impl World {
             mount,
             depth: 1,
             sub_path: publish.sub_path.clone(),
+            stale: false,
         });
         run_record(seen, &publish.volume).publishes.insert(publish.target.clone(), publish.clone());
         if let Recorded::Present(record) = &mut seen.record {

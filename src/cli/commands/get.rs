@@ -113,14 +113,14 @@ fn volume(volume: &Volume) -> Row {
     }
 }
 
-const PODS: [&str; 2] = ["POD", "PUBLISHED"];
+const PODS: [&str; 3] = ["POD", "PROJECT", "PUBLISHED"];
 const PODS_WIDE: [&str; 1] = ["PATHS"];
 
 fn pod(pod: &Pod) -> Row {
     let paths: Vec<_> = pod.published.iter().map(|mount| format!("{}={}", mount.path, mount.volume)).collect();
     Row {
         name: pod.name.clone(),
-        cells: vec![pod.name.clone(), pod.published.len().to_string()],
+        cells: vec![pod.name.clone(), or_none(pod.project.as_ref()), pod.published.len().to_string()],
         wide: vec![if paths.is_empty() { NONE.to_owned() } else { paths.join(",") }],
         json: value(pod),
     }

@@ -16,7 +16,9 @@ use crate::plan::{self, Intent, Plan, Risk};
 pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
     let source = Source::read(&args.manifest)?;
     let desired = source.desired(context)?;
-    let looked = context.look(&*context.observer(), Some(&desired))?;
+    let observer = context.observer();
+    context.check_state(&*observer)?;
+    let looked = context.look(&*observer, Some(&desired))?;
     let intent = if args.destroy {
         Intent::Destroy { delete_data: destroy::delete_data(&desired, &looked.observed, &args.delete_data)? }
     } else {

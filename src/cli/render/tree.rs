@@ -36,7 +36,9 @@ pub fn nodes(survey: &Survey) -> Vec<Node> {
     let find = |id: &str| survey.volumes.iter().find(|volume| volume.id == id);
     let mut roots = Vec::new();
     for pod in &survey.pods {
-        let mut root = Node::new("pod", &pod.name);
+        let alone = survey.pods.iter().all(|other| other.project == pod.project);
+        let note = pod.project.as_ref().filter(|_| !alone).map_or_else(String::new, |project| format!("of {project}"));
+        let mut root = Node::new("pod", &pod.name).note(note);
         for mount in &pod.published {
             let note = if mount.read_only { format!("{}, read-only", mount.volume) } else { mount.volume.clone() };
             let below = find(&mount.volume).map(stage);

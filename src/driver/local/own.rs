@@ -41,6 +41,8 @@ pub(super) struct Own {
     /// Where it is staged.
     staging_path: PathBuf,
     places: Vec<PathBuf>,
+    /// Whether what was staged of another device counts too: that is to be taken down, and nothing is to be built on it.
+    former: bool,
     /// Whether a loop device behind it may be without discards.
     without_discards: bool,
 }
@@ -148,11 +150,17 @@ impl Own {
         let staging_path = staging_path.unwrap_or_else(|| s.layout().staging_path(&s.id));
         let image = record.map(|record| record.spec.backing.as_image());
         let without_discards = image.is_none_or(|image| image.is_some_and(|image| image.allocate == Allocate::Full));
-        let own = Self { behind, stage_device: OnceCell::new(), staging_path, places, without_discards };
+        let own = Self { behind, stage_device: OnceCell::new(), staging_path, places, former: false, without_discards };
         if !matches!(own.behind, Behind::Block(_)) {
             own.look_at_stage(s)?;
         }
         Ok(own)
+    }
+
+    /// The same for taking down: a device may have become another one since it was staged, and its mounts are the volume's still.
+    pub fn to_take_down(s: &Session<'_>, record: Option<&VolumeRecord>) -> Result<Self> {
+        let device = record.is_some_and(|record| matches!(record.spec.backing, Backing::Device(_)));
+        Ok(Self { former: device, ..Self::of(s, record)? })
     }
 
     /// Whether its staging mount is of this device.
@@ -200,9 +208,19 @@ impl Own {
 
     /// The root of a bind of this volume's device node, if that is what is seen at `path`.
     fn node_root(&self, s: &Session<'_>, path: &Path, top: &Mount) -> Option<PathBuf> {
-        let Behind::Block(block) = self.behind else { return None };
-        let facts = s.host().stat(path).ok().flatten()?;
-        (facts.kind == FileKind::Block && facts.device == Some(block)).then(|| top.root.clone())
+        let ours = match self.behind {
+            Behind::Block(block) => {
+                let facts = s.host().stat(path).ok().flatten()?;
+                facts.kind == FileKind::Block && facts.device == Some(block)
+            }
+            // A bound node does not hold its loop device: of one that is gone only its name is left.
+            Behind::Nothing => {
+                let index = s.run.present().and_then(|run| run.loop_index)?;
+                top.root == Path::new(&format!("/loop{index}")) && is_recorded_node(s, path)
+            }
+            _ => false,
+        };
+        ours.then(|| top.root.clone())
     }
 
     /// Whether a mount's device alone says that it is ours: not that of a directory, which is the host's, or of a device node.
@@ -219,7 +237,7 @@ impl Own {
             return Ok(true);
         }
         Ok(match self.behind {
-            Behind::Block(block) => shows_block(s.host(), mount, block),
+            Behind::Block(block) => shows_block(s.host(), mount, block) || self.is_former_stage(s, path, mount),
             Behind::Directory(file) => {
                 let same = || s.host().stat(path).ok().flatten().is_some_and(|facts| facts.file == file);
                 mount.device == file.device && (recorded() || same())
@@ -231,6 +249,15 @@ impl Own {
                 recorded() && (makes || path.starts_with(s.layout().staging()) || is_recorded_node(s, path))
             }
         })
+    }
+
+    /// What csictl staged, by the place, where nobody else mounts, and the sort.
+    fn is_former_stage(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> bool {
+        let staged = s.run.present().is_some_and(|run| run.staging_path.as_deref() == Some(path));
+        self.former
+            && staged
+            && path.starts_with(s.layout().staging())
+            && FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type)
     }
 
     /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{Refusal, Result};
-use crate::host::{BindMount, FileKind};
+use crate::host::BindMount;
 use crate::model::action::Outcome;
 use crate::model::observed::TargetKind;
 use crate::model::record::VolumeRecord;
@@ -73,6 +73,9 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
     let mut run = s.run_or_new()?;
     run.publishes.insert(publish.target.clone(), publish.clone());
     s.put_run(run)?;
+    if let Some(sub_path) = &publish.sub_path {
+        make_inside(&s, &shown.source, sub_path);
+    }
     let read_only = read_only(&record, publish);
     let group = publish.capability.as_ref().and_then(|capability| capability.group);
     if let Some(group) = group.filter(|_| !read_only && publish.kind == PublishKind::Mount) {
@@ -91,6 +94,14 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
     };
     s.host().bind(&request).map_err(|error| s.fail(error))?;
     Ok(Done::Changed.into())
+}
+
+/// Makes a path inside the volume that is missing, following no link. Where it cannot be made, the bind says what is wrong with it.
+fn make_inside(s: &Session<'_>, stage: &Path, sub_path: &Path) {
+    let path = stage.join(sub_path);
+    if s.host().target(stage, &path).is_ok_and(|there| there.kind == TargetKind::Absent && there.unknown.is_none()) {
+        let _ = s.host().make_target(stage, &path, PublishKind::Mount);
+    }
 }
 
 /// Whether writes through it are refused: the publish says so, or the access mode.
@@ -348,7 +359,7 @@ fn missing_paths(s: &Session<'_>, target: &Path, kind: PublishKind) -> Result<BT
     let mut missing = BTreeMap::new();
     for path in target.ancestors() {
         let facts = s.host().stat(path).map_err(|error| s.fail(error))?;
-        if facts.is_some_and(|facts| facts.kind != FileKind::Link) {
+        if facts.is_some() {
             break;
         }
         let kind = if path == target { kind } else { PublishKind::Mount };

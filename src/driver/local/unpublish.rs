@@ -20,7 +20,7 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         not_a_manifests(&s, &request.target)?;
         not_the_stage(&s, &request.target)?;
     }
-    let mut own = Own::of(&s, record.as_ref())?;
+    let mut own = Own::to_take_down(&s, record.as_ref())?;
     own.also_at(&request.target, record.is_none() && request.remove_target);
     let (mut done, foreign) = own.unmount_all(&s, &request.target, &request.trusted_root)?;
     if let (Some(foreign), true, true) = (&foreign, request.remove_target, record.is_some()) {
@@ -106,7 +106,18 @@ fn remove(s: &Session<'_>, path: &Path, trusted_root: &Path, kind: PublishKind, 
     match s.host().remove_target(root, path, kind) {
         Ok(done) => Ok(done == Done::Changed),
         Err(error) if matches!(error.kind, ErrorKind::NotFound) => Ok(false),
-        Err(error) if lenient && matches!(error.kind, ErrorKind::NotEmpty | ErrorKind::Busy | ErrorKind::Exists) => {
+        // A link or a file in its place is somebody else's: nothing of csictl's is there to remove.
+        Err(error)
+            if lenient
+                && matches!(
+                    error.kind,
+                    ErrorKind::NotEmpty
+                        | ErrorKind::Busy
+                        | ErrorKind::Exists
+                        | ErrorKind::Foreign
+                        | ErrorKind::UnsafePath
+                ) =>
+        {
             Ok(false)
         }
         Err(error) => Err(s.fail(error)),

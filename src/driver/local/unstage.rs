@@ -14,7 +14,7 @@ use super::unpublish::forget_targets;
 pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
     let record = s.known()?;
-    let own = Own::of(&s, record.as_ref())?;
+    let own = Own::to_take_down(&s, record.as_ref())?;
     let raw = record.as_ref().is_some_and(|record| record.spec.is_raw());
     if let Some(run) = s.run.present().filter(|_| request.by_orchestrator) {
         if run.staging_path.as_ref().is_some_and(|path| *path != request.staging_path) {

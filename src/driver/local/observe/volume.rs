@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::driver::local::own::describe;
 use crate::host::FileKind;
-use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedStage, ObservedVolume};
+use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
     Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, PublishKind, PublishSpec, VolumeId, VolumeSpec,
@@ -43,6 +44,7 @@ impl Look<'_> {
             seen.foreign_namespace = Some(run.mount_namespace);
         }
         self.mounts_of(id, spec, record.present(), &mut seen);
+        self.inside(id, &mut seen);
         seen.used = self.used(&seen);
         seen.record = record;
         seen
@@ -122,6 +124,11 @@ impl Look<'_> {
         {
             seen.loop_device = Some(device.clone());
         }
+        // What is attached was looked at when it was; what is down may have been written to by anybody since.
+        let formatted = record.is_some_and(|record| record.format == FormatMark::Done);
+        if formatted && file.is_some() && seen.loop_device.is_none() && self.loops_unknown.is_none() {
+            seen.probe = Some(self.host.probe(&path));
+        }
         if let Some(cause) = &self.loops_unknown
             && seen.loop_device.is_none()
             && seen.backing != ObservedBacking::Missing
@@ -163,11 +170,27 @@ impl Look<'_> {
         let tmpfs = spec.is_some_and(|spec| matches!(spec.backing, Backing::Tmpfs(_)));
         let mine = Mine { block, directory, tmpfs, run };
         let staging_path = run.and_then(|run| run.staging_path.clone()).unwrap_or_else(|| self.layout.staging_path(id));
-        seen.staged = self.stage_at(&mine, &staging_path);
+        seen.staged = self.stage_at(&mine, &staging_path).or_else(|| self.former_stage(&mine, &staging_path, spec));
         let targets = self.targets_of(id, record, run);
         let staged = seen.staged.as_ref().map(|stage| stage.mount.clone());
         for target in targets.into_iter().filter(|target| *target != staging_path) {
-            seen.published.extend(self.publish_at(&mine, &target, staged.as_ref(), spec, seen.loop_device.as_ref()));
+            match self.publish_at(&mine, &target, staged.as_ref(), spec, seen.loop_device.as_ref()) {
+                Ok(publish) => seen.published.extend(publish),
+                Err(over) => seen.covered.push((target, over)),
+            }
+        }
+    }
+
+    /// What a publish of a path inside it would show.
+    fn inside(&self, id: &VolumeId, seen: &mut ObservedVolume) {
+        let Some(stage) = &seen.staged else { return };
+        let root = &stage.mount.target;
+        for sub_path in self.wanted.get(id).into_iter().flatten().filter_map(|publish| publish.sub_path.as_ref()) {
+            let there = self.host.target(root, &root.join(sub_path)).unwrap_or_else(|error| ObservedTarget {
+                unknown: Some(error.to_string()),
+                ..ObservedTarget::default()
+            });
+            seen.inside.insert(sub_path.clone(), there);
         }
     }
 
@@ -199,6 +222,20 @@ impl Look<'_> {
         Some(ObservedStage { mount: self.shown(top, mine), depth: self.mounts.at(path).filter(ours).count() })
     }
 
+    /// What csictl staged before its device or directory became another: its own by the place, where nobody else mounts, and the sort.
+    fn former_stage(&self, mine: &Mine<'_>, path: &Path, spec: Option<&VolumeSpec>) -> Option<ObservedStage> {
+        let staged = mine.run.is_some_and(|run| run.staging_path.as_deref() == Some(path));
+        let spec = spec.filter(|_| staged && path.starts_with(self.layout.staging()))?;
+        let ours = |mount: &&Mount| match spec.backing {
+            Backing::Device(_) => spec.fs_type().is_some_and(|fs| fs.as_str() == mount.fs_type),
+            // A directory that is there still has its own device; of one that is gone the kernel says so.
+            Backing::Directory(_) => mine.directory.is_none(),
+            Backing::Image(_) | Backing::Tmpfs(_) => false,
+        };
+        let top = self.mounts.top(path).filter(ours)?;
+        Some(ObservedStage { mount: top.clone(), depth: self.mounts.at(path).filter(ours).count() })
+    }
+
     /// A mount as it is reported: with the block device behind it where the kernel shows another number (btrfs).
     fn shown(&self, mount: &Mount, mine: &Mine<'_>) -> Mount {
         let mut mount = mount.clone();
@@ -215,22 +252,28 @@ impl Look<'_> {
         staged: Option<&Mount>,
         spec: Option<&VolumeSpec>,
         loop_device: Option<&LoopDevice>,
-    ) -> Option<ObservedPublish> {
-        let top = self.mounts.top(target)?;
+    ) -> Result<Option<ObservedPublish>, String> {
+        let Some(top) = self.mounts.top(target) else { return Ok(None) };
         let recorded = mine.run.and_then(|run| run.publishes.get(target));
         let raw = spec.is_some_and(VolumeSpec::is_raw);
         let node = raw.then(|| self.host.stat(target).ok().flatten()).flatten();
-        let node =
-            node.filter(|facts| facts.kind == FileKind::Block && facts.device == mine.block && mine.block.is_some());
-        let kind = if node.is_some() { PublishKind::Device } else { PublishKind::Mount };
-        let node_name = loop_device.map(|device| PathBuf::from(format!("/loop{}", device.index)));
+        let node = node.filter(|facts| facts.kind == FileKind::Block);
+        let current = node.as_ref().is_some_and(|facts| facts.device == mine.block && mine.block.is_some());
+        // A bound node does not hold its loop: the node of one that is gone is told by its name alone.
+        let bound = recorded.is_some_and(|publish| publish.kind == PublishKind::Device);
+        let former = mine.run.and_then(|run| run.loop_index).map(loop_node);
+        let stale = node.is_some() && !current && bound && mine.block.is_none() && Some(&top.root) == former.as_ref();
+        let kind = if current || stale { PublishKind::Device } else { PublishKind::Mount };
+        let node_name = loop_device.map(|device| loop_node(device.index));
         let ours = |mount: &&Mount| match kind {
             PublishKind::Device => mount.root == top.root || Some(&mount.root) == node_name.as_ref(),
             PublishKind::Mount => self.shows_files(mine, mount, staged, recorded),
         };
         let depth = self.mounts.at(target).filter(ours).count();
         if !ours(&top) {
-            return None;
+            let node = |mount: &&Mount| raw && node_name.as_ref().is_some_and(|name| *name == mount.root);
+            let beneath = depth > 0 || self.mounts.at(target).any(|mount| node(&mount));
+            return if beneath && recorded.is_some() { Err(describe(top)) } else { Ok(None) };
         }
         let sub_path = match kind {
             PublishKind::Device => None,
@@ -238,7 +281,7 @@ impl Look<'_> {
         };
         let pod = recorded.map(|publish| publish.pod.clone());
         let mount = self.shown(top, mine);
-        Some(ObservedPublish { target: target.to_owned(), pod, kind, mount, depth, sub_path })
+        Ok(Some(ObservedPublish { target: target.to_owned(), pod, kind, mount, depth, sub_path, stale }))
     }
 
     fn shows_files(
@@ -257,7 +300,8 @@ impl Look<'_> {
             let same = staged.is_some_and(|staged| staged.device == mount.device);
             return mount.fs_type == "tmpfs" && (same || (staged.is_none() && recorded.is_some()));
         }
-        mine.block.is_some_and(|block| self.block_of(mount) == block)
+        let former = || recorded.is_some() && staged.is_some_and(|staged| staged.device == mount.device);
+        mine.block.is_some_and(|block| self.block_of(mount) == block) || former()
     }
 
     fn used(&self, seen: &ObservedVolume) -> Option<Capacity> {
@@ -269,6 +313,11 @@ impl Look<'_> {
             _ => None,
         }
     }
+}
+
+/// The root of a mount that shows the node of a loop device.
+fn loop_node(index: u32) -> PathBuf {
+    PathBuf::from(format!("/loop{index}"))
 }
 
 /// Which path inside the volume a mount shows: its root, less the root of the stage.
