@@ -103,6 +103,37 @@ pub fn any() -> Vec<CompletionCandidate> {
     }
 }
 
+/// The project of the manifest that was typed, if its first lines say so.
+fn typed_project() -> Option<String> {
+    let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
+    words.filter(|word| Path::new(word).extension().is_some_and(|extension| extension == "toml")).find_map(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        project_of(&text)
+    })
+}
+
+fn project_of(text: &str) -> Option<String> {
+    let line =
+        text.lines().find_map(|line| line.trim_start().strip_prefix("project")?.trim_start().strip_prefix('='))?;
+    let value = line.trim_start();
+    let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    value[1..].split_once(quote).map(|(project, _)| project.to_owned())
+}
+
+/// The ids that belong to the manifest typed, or all.
+fn of_manifest() -> BTreeSet<String> {
+    let mut ids = ids(&state_dir().join("volumes"));
+    if let Some(project) = typed_project() {
+        ids.retain(|id| id.split_once('.').is_some_and(|(of, _)| of == project));
+    }
+    ids
+}
+
+/// Volumes of the manifest typed.
+pub fn volumes_of_manifest() -> Vec<CompletionCandidate> {
+    within_project(&of_manifest()).into_iter().map(CompletionCandidate::new).collect()
+}
+
 /// Names of volumes where a manifest is named as well: its project is meant, so the short name is always enough.
 fn within_project(ids: &BTreeSet<String>) -> BTreeSet<String> {
     ids.iter().map(|id| id.split_once('.').map_or(id.as_str(), |(_, name)| name).to_owned()).collect()
@@ -110,7 +141,7 @@ fn within_project(ids: &BTreeSet<String>) -> BTreeSet<String> {
 
 /// For `--approve`: every volume with either loss.
 pub fn approvals() -> Vec<CompletionCandidate> {
-    within_project(&ids(&state_dir().join("volumes")))
+    within_project(&of_manifest())
         .into_iter()
         .flat_map(|name| ["delete", "wipe"].map(|loss| CompletionCandidate::new(format!("volume.{name}={loss}"))))
         .collect()
@@ -142,6 +173,19 @@ mod tests {
         let ids = ["shop.db", "blog.db", "shop.web"].map(str::to_owned).into();
         let offered: Vec<_> = within_project(&ids).into_iter().collect();
         assert_eq!(offered, ["db", "web"]);
+    }
+
+    #[test]
+    fn the_project_is_read_off_a_manifest() {
+        for (text, project) in [
+            ("version = 1\nproject = \"shop\"  # ours\n", Some("shop")),
+            ("  project='blog'", Some("blog")),
+            ("projects = \"x\"\n", None),
+            ("project = shop", None),
+            ("", None),
+        ] {
+            assert_eq!(project_of(text).as_deref(), project, "{text}");
+        }
     }
 
     #[test]

@@ -33,6 +33,19 @@ pub struct Problem {
     pub line: Option<usize>,
     /// Column, from 1.
     pub column: Option<usize>,
+    /// What stands at each place of the file it is about, the first being its own.
+    pub labels: Vec<Label>,
+}
+
+/// One place of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Label {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// What stands there.
+    pub text: String,
 }
 
 impl Problem {
@@ -46,6 +59,7 @@ impl Problem {
             file: None,
             line: None,
             column: None,
+            labels: Vec::new(),
         }
     }
 

@@ -7,7 +7,6 @@ use super::context::Context;
 use super::exit::Exit;
 use super::problem::{Failure, Problem, Result};
 use crate::manifest;
-#[cfg(feature = "serve")]
 use crate::model::StorageConfig;
 use crate::model::{Desired, Layout, PodSpec};
 

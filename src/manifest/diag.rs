@@ -78,6 +78,11 @@ impl ManifestError {
         self
     }
 
+    /// What stands at its own place.
+    pub fn label_text(&self) -> &str {
+        if self.label.is_empty() { "here" } else { &self.label }
+    }
+
     /// The other places this problem is about: line, column and what stands there.
     pub fn others<'a>(&'a self, errors: &'a ManifestErrors) -> impl Iterator<Item = (usize, usize, &'a str)> {
         self.also.iter().map(|(span, label)| {
@@ -89,7 +94,7 @@ impl ManifestError {
     fn place(&mut self, text: &Text) {
         text.name().clone_into(&mut self.file);
         (self.line, self.column) = text.position(self.span.start);
-        let label = if self.label.is_empty() { "here".to_owned() } else { std::mem::take(&mut self.label) };
+        let label = self.label_text().to_owned();
         let first = text.label_span(self.span).map(|span| LabeledSpan::new_primary_with_span(Some(label), span));
         let others = self.also.iter().filter_map(|(span, label)| {
             text.label_span(*span).map(|span| LabeledSpan::new_with_span(Some(label.clone()), span))

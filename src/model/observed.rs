@@ -195,6 +195,8 @@ pub struct ObservedTarget {
     pub foreign: Option<String>,
     /// Another project, or gRPC, that has published there.
     pub taken_by: Option<(Owner, VolumeId)>,
+    /// What a mount there would hide, or would lie in, of a volume of another owner: whose, which, and the path.
+    pub crosses: Option<(Owner, VolumeId, PathBuf)>,
     /// A symbolic link among its parents or in its place, and where it points.
     pub symlink: Option<(PathBuf, PathBuf)>,
     /// It could not be looked at: in words.

@@ -167,6 +167,10 @@ pub struct RunRecord {
     pub loop_index: Option<u32>,
     /// Publishes as asked, by target.
     pub publishes: BTreeMap<PathBuf, PublishSpec>,
+    /// What was made for them, as it was made: another directory or file in its place is somebody else's. Numbers of devices hold for a
+    /// boot, and so does this; of what was made before it only the path is known.
+    #[serde(default)]
+    pub made: BTreeMap<PathBuf, FileId>,
 }
 
 /// Who an image says it is: the JSON in its `trusted.csictl` attribute. Enough to adopt it when its record is lost.

@@ -40,13 +40,16 @@ pub(super) fn plan<'a>(
             }
             Some(Source::Volume(id)) => {
                 let risk = risk(draft.observed, id, by_id.get(id).copied());
-                draft.graph.raise(node, risk);
+                draft.graph.raise(node, risk, PAUSE);
                 read(draft, node, emitted.get(id));
             }
             None => {}
         }
     }
 }
+
+/// What a copy without reflink means for those who write meanwhile.
+const PAUSE: &str = "writes pause while it is copied";
 
 /// Orders one copy: after the making and the taking down of its source, before anything else happens to it.
 fn read(draft: &mut Draft<'_>, copy: Node, source: Option<&Emitted>) {
@@ -111,7 +114,7 @@ fn snapshot(draft: &mut Draft<'_>, spec: &SnapshotSpec, course: Option<&Course<'
     let risk = risk(draft.observed, &spec.volume, course);
     draft.changes.push(taken(object, spec, &source, risk));
     let reason = match risk {
-        Risk::Offline => "not taken yet; offline: writes pause",
+        Risk::Offline => PAUSE,
         _ => "not taken yet",
     };
     Some(draft.graph.push(Action::Snapshot(spec.clone()), risk, reason))

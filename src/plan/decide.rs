@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::model::observed::{Observed, ObservedBacking, ObservedVolume};
+use crate::model::observed::{Observed, ObservedBacking, ObservedPublish, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
-    Allocate, BTRFS_GROWN_LEAST, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishSpec, Reclaim,
-    SectorSize, Source, VolumeId, VolumeSpec,
+    Allocate, BTRFS_GROWN_LEAST, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishKind, PublishSpec,
+    Reclaim, SectorSize, Source, VolumeId, VolumeSpec,
 };
 
 use super::course::{Course, End, Growth, Make, NEVER_SEEN};
@@ -256,6 +256,8 @@ fn again(course: &mut Course<'_>) {
             Some(format!("{found} -> {expected}"))
         } else if course.asked(&publish.target).is_some_and(|asked| asked.propagation != publish.propagation) {
             Some("propagation changes".to_owned())
+        } else if let Some(flag) = dropped_flag(course, seen) {
+            Some(format!("without {flag}"))
         } else if tmpfs && course.seen.staged.is_none() {
             Some("its memory is no longer staged".to_owned())
         } else {
@@ -268,11 +270,36 @@ fn again(course: &mut Course<'_>) {
     course.again = again;
 }
 
+/// A flag that was asked for, is no longer, and that the mount still has.
+fn dropped_flag(course: &Course<'_>, seen: &ObservedPublish) -> Option<&'static str> {
+    let now: Vec<_> = drift::bind_flags(&course.spec).collect();
+    let record = course.record.filter(|_| seen.kind == PublishKind::Mount)?;
+    drift::bind_flags(&record.spec).find(|flag| !now.contains(flag) && seen.mount.has_option(flag))
+}
+
+/// A change of options that the kernel makes only at a mount: it takes none back, and xfs and btrfs take few while mounted.
+fn at_next_mount(course: &Course<'_>) -> Option<String> {
+    let was = &course.record?.spec.mount_options;
+    let now = &course.spec.mount_options;
+    let fs = course.spec.fs_type().filter(|_| course.seen.staged.is_some())?;
+    let gone = was.iter().filter(|option| !now.contains(option));
+    let come = now.iter().filter(|option| !was.contains(option));
+    let late = |option: &&String| {
+        fs != FsType::Ext4
+            || ["data=", "context=", "fscontext=", "defcontext=", "rootcontext="]
+                .iter()
+                .any(|key| option.starts_with(key))
+    };
+    let mut of_filesystem = gone.chain(come.filter(late)).filter(|option| drift::is_of_filesystem(option));
+    of_filesystem.next().map(|option| format!("mount option {option} changes at a mount only"))
+}
+
 /// Whether the way up leads over the way down.
 fn cycle(course: &mut Course<'_>) {
     if course.cycle.is_some() || !course.up() {
         return;
     }
+    course.cycle = at_next_mount(course);
     if course.seen.staged.as_ref().is_some_and(|staged| staged.depth > 1) {
         course.cycle = Some("staging mounts lie on each other".to_owned());
     }

@@ -178,9 +178,46 @@ pub(super) fn wrong_mount(spec: &VolumeSpec, seen: &ObservedPublish, asked: &Pub
 
 /// What every bind of a volume's files has: what a pod could harm the host without.
 fn bind_options(spec: &VolumeSpec) -> impl Iterator<Item = &'static str> {
-    let last = spec.mount_options.iter().rev().find(|option| matches!(option.as_str(), "exec" | "noexec"));
-    let noexec = last.filter(|option| *option == "noexec").map(|_| "noexec");
-    ["nosuid", "nodev"].into_iter().chain(noexec)
+    ["nosuid", "nodev"].into_iter().chain(bind_flags(spec))
+}
+
+/// Flags of a mount itself, which a bind has for itself: those asked for. Of two that contradict each other the last one counts.
+pub(super) fn bind_flags(spec: &VolumeSpec) -> impl Iterator<Item = &'static str> {
+    const FLAGS: [(&str, &[&str]); 4] = [
+        ("noexec", &["exec"]),
+        ("noatime", &["atime", "relatime", "strictatime"]),
+        ("nodiratime", &["diratime"]),
+        ("nosymfollow", &["symfollow"]),
+    ];
+    let counts = |flag: &str, against: &[&str]| {
+        let last = spec.mount_options.iter().rev().find(|option| *option == flag || against.contains(&option.as_str()));
+        last.is_some_and(|option| option == flag)
+    };
+    FLAGS.into_iter().filter(move |(flag, against)| counts(flag, against)).map(|(flag, _)| flag)
+}
+
+/// An option that the kernel keeps once for all mounts of a file system.
+pub(super) fn is_of_filesystem(option: &str) -> bool {
+    const OF_A_MOUNT: [&str; 17] = [
+        "noexec",
+        "exec",
+        "noatime",
+        "atime",
+        "relatime",
+        "strictatime",
+        "nodiratime",
+        "diratime",
+        "nosymfollow",
+        "symfollow",
+        "nosuid",
+        "nodev",
+        "ro",
+        "rw",
+        "sync",
+        "lazytime",
+        "nolazytime",
+    ];
+    !OF_A_MOUNT.contains(&option)
 }
 
 /// Whether a publish refuses writes, by its own word or by the volume's access mode.

@@ -39,10 +39,13 @@ impl Graph {
         self.steps[later.0].after.push(earlier.0);
     }
 
-    /// A step puts at least this much at stake.
-    pub fn raise(&mut self, node: Node, risk: Risk) {
+    /// A step puts at least this much at stake, and if that is more than it did, for this reason.
+    pub fn raise(&mut self, node: Node, risk: Risk, reason: &str) {
         let step = &mut self.steps[node.0];
-        step.risk = step.risk.max(risk);
+        if risk > step.risk {
+            step.risk = risk;
+            reason.clone_into(&mut step.reason);
+        }
     }
 
     /// What the steps do, in the order in which they were pushed.

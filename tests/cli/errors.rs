@@ -36,7 +36,7 @@ fn errors_are_a_document_with_every_field() {
     assert!(errors.len() >= 3, "{document:#}");
     for error in errors {
         let fields: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut expected = ["code", "message", "causes", "help", "file", "line", "column"];
+        let mut expected = ["code", "message", "causes", "help", "file", "line", "column", "labels"];
         expected.sort_unstable();
         let mut fields = fields;
         fields.sort_unstable();

@@ -129,7 +129,9 @@ fn as_nobody(place: &Place, words: &[&str]) -> super::run::Ran {
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = open.path().join("csictl");
-    std::fs::copy(env!("CARGO_BIN_EXE_csictl"), &program).unwrap();
+    // By a program of its own: a file that this process has open for writing while another thread forks cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_csictl")).arg(&program).status().unwrap();
+    assert!(copied.success());
     std::fs::copy(place.join("shop.toml"), open.path().join("shop.toml")).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).args(words);
@@ -147,6 +149,7 @@ fn without_root_a_plan_says_unknown_and_apply_is_77() {
     assert_eq!(as_nobody(&place, &["plan", "shop.toml", "--detailed-exitcode"]).code, 77);
     let apply = as_nobody(&place, &["apply", "shop.toml", "--yes"]);
     assert_eq!(apply.code, 77, "{}", apply.stderr);
+    assert_eq!(as_nobody(&place, &["status", "shop.toml", "--check"]).code, 77);
     let doctor = as_nobody(&place, &["doctor"]);
     assert_eq!(doctor.code, 77, "{}", doctor.stdout);
     assert!(doctor.stdout.contains("fix: "), "{}", doctor.stdout);

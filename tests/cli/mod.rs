@@ -7,6 +7,7 @@ mod errors;
 mod examples;
 mod exits;
 mod generated;
+mod halfway;
 mod help;
 mod looking;
 mod machine;

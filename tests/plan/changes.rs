@@ -29,7 +29,7 @@ fn what_changes_in_place_is_one_modify() {
     type Edit = fn(&mut VolumeSpec);
     let cases: [(&str, Edit); 10] = [
         ("description", |spec| spec.description = Some("shop data".to_owned())),
-        ("mount_options", |spec| spec.mount_options = vec!["noatime".to_owned()]),
+        ("mount_options", |spec| spec.mount_options = vec!["commit=30".to_owned()]),
         ("owner", |spec| spec.ownership.owner = Some((5, 5))),
         ("mode", |spec| spec.ownership.mode = Some(0o750)),
         ("access_mode", |spec| spec.access_mode = AccessMode::SingleNodeSingleWriter),

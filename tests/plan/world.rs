@@ -437,6 +437,11 @@ impl World {
             mount.options[0] = "ro".to_owned();
         }
         mount.shared = publish.propagation == Propagation::Bidirectional;
+        if let (PublishKind::Mount, Recorded::Present(record)) = (publish.kind, &seen.record) {
+            let flags = ["noexec", "noatime", "nodiratime", "nosymfollow"];
+            let asked = record.spec.mount_options.iter().filter(|option| flags.contains(&option.as_str()));
+            mount.options.extend(asked.cloned());
+        }
         seen.published.push(ObservedPublish {
             target: publish.target.clone(),
             pod: Some(publish.pod.clone()),
@@ -515,6 +520,7 @@ fn identity(spec: &VolumeSpec) -> ImageIdentity {
 
 fn run_record<'a>(seen: &'a mut ObservedVolume, id: &VolumeId) -> &'a mut RunRecord {
     seen.run.get_or_insert_with(|| RunRecord {
+        made: BTreeMap::new(),
         id: id.clone(),
         boot_id: "boot".to_owned(),
         mount_namespace: 1,

@@ -52,7 +52,7 @@ pub struct PlanArgs {
         num_args = 1..,
         value_delimiter = ',',
         requires = "destroy",
-        add = ArgValueCandidates::new(complete::volumes)
+        add = ArgValueCandidates::new(complete::volumes_of_manifest)
     )]
     pub delete_data: Vec<String>,
     /// Also write the plan to a file that 'apply' takes
@@ -112,7 +112,7 @@ pub struct DestroyArgs {
         value_name = "NAME",
         num_args = 1..,
         value_delimiter = ',',
-        add = ArgValueCandidates::new(complete::volumes)
+        add = ArgValueCandidates::new(complete::volumes_of_manifest)
     )]
     pub delete_data: Vec<String>,
 }

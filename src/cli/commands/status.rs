@@ -3,6 +3,7 @@
 use crate::cli::args::StatusArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::perform;
 use crate::cli::problem::Result;
 use crate::cli::render::status;
 use crate::cli::source::Source;
@@ -21,8 +22,8 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Exit> {
     };
     let observer = context.observer();
     let Some(every) = args.watch else {
-        let drifted = show(context, &*observer, desired.as_ref(), "")?;
-        return Ok(if args.check && drifted { Exit::Drift } else { Exit::Done });
+        let found = show(context, &*observer, desired.as_ref(), "")?;
+        return Ok(if args.check { found } else { Exit::Done });
     };
     let clear = if context.printer.out_is_terminal() && !context.json() { CLEAR } else { "" };
     loop {
@@ -34,8 +35,8 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<Exit> {
     }
 }
 
-/// Shows it once and says whether anything drifted.
-fn show(context: &Context, observer: &dyn Observe, desired: Option<&Desired>, clear: &str) -> Result<bool> {
+/// Shows it once and says whether anything drifted, or could not be seen: what cannot be seen is not known to be well.
+fn show(context: &Context, observer: &dyn Observe, desired: Option<&Desired>, clear: &str) -> Result<Exit> {
     let looked = context.look(observer, desired)?;
     let survey = survey(&looked.observed, desired);
     let project = desired.map(|desired| desired.project.as_str());
@@ -44,5 +45,12 @@ fn show(context: &Context, observer: &dyn Observe, desired: Option<&Desired>, cl
     } else {
         context.printer.out(format_args!("{clear}{}", status::text(&survey, project)));
     }
-    Ok(survey.volumes.iter().any(|volume| !volume.drift.is_empty()))
+    let unseen = survey.volumes.iter().any(|volume| !volume.unknown.is_empty());
+    Ok(if survey.volumes.iter().any(|volume| !volume.drift.is_empty()) {
+        Exit::Drift
+    } else if unseen {
+        perform::unread(&looked)
+    } else {
+        Exit::Done
+    })
 }

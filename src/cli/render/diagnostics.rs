@@ -5,7 +5,8 @@ use std::fmt;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use serde::Serialize;
 
-use crate::cli::problem::{Failure, Problem};
+use crate::cli::problem::{Failure, Label, Problem};
+use crate::manifest::{ManifestError, ManifestErrors};
 
 /// Columns of a report; wide enough for paths, narrow enough for a terminal.
 const WIDTH: usize = 110;
@@ -31,12 +32,19 @@ pub fn json(failure: &Failure) -> Option<String> {
                 file: Some(error.file.clone()),
                 line: Some(error.line),
                 column: Some(error.column),
+                labels: labels(errors, error),
             })
             .collect(),
         Failure::Problems(_, problems) => problems.clone(),
         Failure::Reported(_) => return None,
     };
     Some(super::json(&Document { schema: "csictl.error/1", errors }))
+}
+
+fn labels(errors: &ManifestErrors, error: &ManifestError) -> Vec<Label> {
+    let own = (error.line, error.column, error.label_text());
+    let all = std::iter::once(own).chain(error.others(errors));
+    all.map(|(line, column, text)| Label { line, column, text: text.to_owned() }).collect()
 }
 
 /// A failure as reports for people; nothing when it is already reported.

@@ -96,6 +96,10 @@ pub(super) fn attach_image(
         }
         s.put_record(record, false)?;
     }
+    if backing.allocate == Allocate::Full && image.allocated < image.size {
+        // It became full while discards still reached the file; from this attach on none does.
+        s.host().allocate_image(&image.path, image.file).map_err(|error| s.fail(error))?;
+    }
     let request = AttachLoop {
         path: image.path.clone(),
         file: image.file,

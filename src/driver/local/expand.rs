@@ -7,7 +7,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::{ErrorKind, GrowRequest};
 use crate::model::action::{ExpandRequest, Outcome};
 use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{Allocate, BTRFS_GROWN_LEAST, Backing, Capacity, Done, FsType, ImageBacking, LoopDevice, Owner};
+use crate::model::{Allocate, Backing, Capacity, Done, FsType, ImageBacking, LoopDevice, Owner};
 
 use super::own::{self, Own};
 use super::session::{Session, with_help};

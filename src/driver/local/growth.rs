@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::driver::{Refusal, Result};
 use crate::host::GrowthFiles;
 use crate::model::record::VolumeRecord;
-use crate::model::{Backing, Capacity, Done, FsType};
+use crate::model::{BTRFS_GROWN_LEAST, Backing, Capacity, Done, FsType};
 
 use super::session::{Session, with_help};
-
-/// The kernel resizes no btrfs to less (`btrfs_ioctl_resize`).
-const BTRFS_GROWN_LEAST: Capacity = Capacity::mib(256);
 
 /// Refuses a size to which no file system of that type could be grown.
 pub(super) fn is_enough(s: &Session<'_>, fs: Option<FsType>, from: Capacity, to: Capacity) -> Result<()> {

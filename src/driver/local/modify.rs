@@ -51,8 +51,6 @@ pub(super) fn modify_locked(s: &mut Session<'_>, mut record: VolumeRecord, spec:
     record.spec = merged(&was.spec, spec);
     // A modified volume is one its manifest was applied to.
     record.rebuilt = false;
-    // Before the machine is changed, so that a killed modify is seen as unfinished: the mount differs from what is recorded.
-    s.put_record(record.clone(), true)?;
     let mut done = if was == record { Done::Already } else { Done::Changed };
     if let Backing::Image(backing) = record.spec.backing.clone() {
         let image = guard::image(s, &record, &backing)?;
@@ -77,6 +75,8 @@ pub(super) fn modify_locked(s: &mut Session<'_>, mut record: VolumeRecord, spec:
     if by_manifest && remount(s, &mut record, &own, &mut notes)? == Done::Changed {
         done = Done::Changed;
     }
+    // After the machine was changed: what failed or was killed on the way still differs from what is recorded, and is done again.
+    s.put_record(record, true)?;
     Ok(Outcome { done, notes })
 }
 

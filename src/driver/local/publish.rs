@@ -68,10 +68,15 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         device_for(&mut s, &own, &record, publish)?;
     }
     let shown = shown(&s, &own, &record, publish)?;
-    make_target(&mut s, &mut record, publish, target.kind == TargetKind::Absent)?;
+    let made = make_target(&mut s, &mut record, publish, target.kind == TargetKind::Absent)?;
     // The intent comes first: a bind that a killed run leaves is then known to be ours.
     let mut run = s.run_or_new()?;
     run.publishes.insert(publish.target.clone(), publish.clone());
+    for path in made {
+        if let Some(facts) = s.host().stat(&path).map_err(|error| s.fail(error))? {
+            run.made.insert(path, facts.file);
+        }
+    }
     s.put_run(run)?;
     if let Some(sub_path) = &publish.sub_path {
         make_inside(&s, &shown.source, sub_path);
@@ -336,9 +341,14 @@ fn nothing_hidden(s: &Session<'_>, publish: &PublishSpec, is: TargetKind) -> Res
 }
 
 /// Makes the target where it is missing, and remembers before what will be csictl's to remove.
-fn make_target(s: &mut Session<'_>, record: &mut VolumeRecord, publish: &PublishSpec, absent: bool) -> Result<()> {
+fn make_target(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    publish: &PublishSpec,
+    absent: bool,
+) -> Result<Vec<PathBuf>> {
     if !absent {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let missing = missing_paths(s, &publish.target, publish.kind)?;
     let before = record.made_targets.len();
@@ -351,7 +361,7 @@ fn make_target(s: &mut Session<'_>, record: &mut VolumeRecord, publish: &Publish
     if s.host().stat(&publish.trusted_root).map_err(|error| s.fail(error))?.is_none() {
         s.host().make_dir(&publish.trusted_root, 0o755).map_err(|error| s.fail(error))?;
     }
-    s.host().make_target(&publish.trusted_root, &publish.target, publish.kind).map_err(|error| s.fail(error)).map(drop)
+    s.host().make_target(&publish.trusted_root, &publish.target, publish.kind).map_err(|error| s.fail(error))
 }
 
 /// The target and its parents that are not there, as what they will be.

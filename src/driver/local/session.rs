@@ -222,6 +222,7 @@ impl<'a> Session<'a> {
                 stage_attached: false,
                 loop_index: None,
                 publishes: std::collections::BTreeMap::new(),
+                made: std::collections::BTreeMap::new(),
             },
         };
         // A namespace that is gone has taken its mounts with it.

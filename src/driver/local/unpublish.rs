@@ -63,6 +63,11 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
     if known {
         done = Done::Changed;
     }
+    if let Some(run) = &mut run {
+        // A path that goes on to be csictl's is one that could not be removed yet.
+        let ours = |path: &PathBuf| kept.as_ref().is_some_and(|record| record.made_targets.contains_key(path));
+        run.made.retain(|path, _| ours(path));
+    }
     let mut notes = s.put_less(kept, run.take_if(|_| !chain::runs_here(driver)))?;
     if let (Some(run), true) = (run, known) {
         s.run = Recorded::Present(run);
@@ -101,6 +106,11 @@ fn not_the_stage(s: &Session<'_>, target: &Path) -> Result<()> {
 
 /// Removes one empty path; answers whether it was there. One that csictl made and somebody filled since is left.
 fn remove(s: &Session<'_>, path: &Path, trusted_root: &Path, kind: PublishKind, lenient: bool) -> Result<bool> {
+    if let Some(made) = s.run.present().and_then(|run| run.made.get(path))
+        && s.host().stat(path).map_err(|error| s.fail(error))?.is_some_and(|there| there.file != *made)
+    {
+        return Ok(false);
+    }
     let below = path.starts_with(trusted_root) && path != trusted_root;
     let root = if below { trusted_root } else { Path::new("/") };
     match s.host().remove_target(root, path, kind) {

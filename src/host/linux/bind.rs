@@ -61,7 +61,8 @@ fn open_staged(request: &BindMount) -> Result<OwnedFd> {
 /// A device node, which has to be the device meant and, for a read-only bind, has to refuse writes itself.
 fn open_node(request: &BindMount) -> Result<OwnedFd> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // The stable names of a device are links. Which device it has to be is known, so where they lead is judged by what is found there.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let fd = openat(CWD, &request.source, flags, Mode::empty()).map_err(refused(ACT, &request.source))?;
     let facts = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(refused(ACT, &request.source))?;
     let found = BlockId { major: facts.stx_rdev_major, minor: facts.stx_rdev_minor };

@@ -45,7 +45,7 @@ impl Look<'_> {
         }
         self.mounts_of(id, spec, record.present(), &mut seen);
         self.inside(id, &mut seen);
-        seen.used = self.used(&seen);
+        seen.used = self.used(&seen, spec);
         seen.record = record;
         seen
     }
@@ -54,7 +54,8 @@ impl Look<'_> {
         match &spec.backing {
             Backing::Image(image) => self.image(spec, image, record, seen),
             Backing::Device(device) => match self.host.device(&device.path) {
-                Ok(Some(found)) => {
+                Ok(Some(mut found)) => {
+                    found.holders.extend(self.owner_elsewhere(spec, &device.path, found.block));
                     let mounted = self.is_mounted(found.block);
                     seen.backing = ObservedBacking::Device(found);
                     // What is mounted has a file system; everything else is looked at before anything is planned for it.
@@ -79,6 +80,18 @@ impl Look<'_> {
             },
             Backing::Tmpfs(_) => {}
         }
+    }
+
+    /// A volume of another owner that has the device, by its name or by its number.
+    fn owner_elsewhere(&self, spec: &VolumeSpec, path: &Path, block: BlockId) -> Option<String> {
+        let records = self.records.values().filter_map(|record| record.present());
+        let mut others = records.map(|record| &record.spec).filter(|other| other.owner != spec.owner);
+        others.find_map(|other| {
+            let Backing::Device(device) = &other.backing else { return None };
+            let number = || self.host.device(&device.path).ok().flatten().map(|device| device.block);
+            let is = device.path == path || number() == Some(block);
+            is.then(|| format!("it is the device of volume {} of {}", other.id, other.owner))
+        })
     }
 
     fn image(
@@ -304,7 +317,11 @@ impl Look<'_> {
         mine.block.is_some_and(|block| self.block_of(mount) == block) || former()
     }
 
-    fn used(&self, seen: &ObservedVolume) -> Option<Capacity> {
+    fn used(&self, seen: &ObservedVolume, spec: Option<&VolumeSpec>) -> Option<Capacity> {
+        // What is used of the disk below is not what the directory holds, which only a walk through all of it could tell.
+        if matches!(spec.map(|spec| &spec.backing), Some(Backing::Directory(_))) {
+            return None;
+        }
         if let Some(stage) = &seen.staged {
             return self.host.usage(&stage.mount.target).ok().map(|usage| Capacity::bytes(usage.used));
         }
