@@ -172,7 +172,8 @@ pub(super) fn is_truncated(record: &VolumeRecord, size: Capacity) -> bool {
 /// The file behind the loop device has lost its name: what the device shows is all that is left of it, and goes with the device.
 pub(super) fn last_bytes(course: &Course<'_>) -> Option<Refused> {
     let backing = course.record?.spec.backing.as_image()?;
-    let device = course.seen.loop_device.as_ref()?;
+    // A pool that does not answer has not lost the name; the file may well be there.
+    let device = course.seen.loop_device.as_ref().filter(|_| course.seen.unknown.is_empty())?;
     let what = match &course.seen.backing {
         ObservedBacking::Image(image) if image.file == device.backing => return None,
         ObservedBacking::Missing => "is gone",
