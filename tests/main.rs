@@ -12,6 +12,7 @@ mod faults;
 mod manifest;
 mod plan;
 mod privileged;
+mod projects;
 mod props;
 mod support;
 mod threats;

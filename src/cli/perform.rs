@@ -16,8 +16,10 @@ use super::{ask, tools};
 use crate::driver::local::{LocalDriver, gc};
 use crate::exec::{self, Options, Stop, Summary};
 use crate::host::Host;
+use crate::model::record::LimitsRecord;
 use crate::model::{Approval, Desired, ObjectRef, Owner};
 use crate::plan::{self, Intent, MissingApproval, Plan};
+use crate::state::Store;
 
 /// What is to be done.
 pub struct Job<'a> {
@@ -41,6 +43,19 @@ pub struct Job<'a> {
     pub command: String,
     /// Judges the plan before anything else does: a plan file that went stale.
     pub check: &'a dyn Fn(&Plan) -> Result<()>,
+}
+
+/// Remembers the limits of the manifest's pools, for what is done to its volumes by name later on.
+fn remember_limits(context: &Context, host: &dyn Host, job: &Job<'_>) {
+    if !matches!(job.intent, Intent::Apply) {
+        return;
+    }
+    let pools = job.desired.pools.values();
+    let limits = pools.filter_map(|pool| Some((pool.path.clone(), pool.limit?))).collect();
+    let record = LimitsRecord { project: job.desired.project.clone(), limits };
+    if let Err(error) = Store::new(host, &context.layout).put_limits(&record) {
+        tracing::warn!("the limits of the pools are not remembered: {error}");
+    }
 }
 
 /// Undoes what killed runs left in the way: file systems still frozen, and this project's half-made files. It never stands in the
@@ -84,6 +99,7 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     if plan.is_empty() {
         if job.looked.observed.host.privileged {
             clear_left(context, &**host, job);
+            remember_limits(context, &**host, job);
         }
         let exit = nothing_to_do(context, job, &plan)?;
         return Ok(if aside.is_empty() { exit } else { Exit::Partial });
@@ -100,10 +116,13 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     let unknown = plan.unknown.clone();
     let approved = plan.approve(&approvals).map_err(|missing| unapproved(&missing, &job.command))?;
     clear_left(context, &**host, job);
+    remember_limits(context, &**host, job);
     let stop = Stop::on_signals().map_err(|error| {
         Failure::new(Exit::Failed, Problem::new("host::other", "cannot listen for signals").cause(error.to_string()))
     })?;
-    let driver = LocalDriver::new(Arc::clone(host), context.layout.clone()).with_lock_timeout(context.lock_timeout);
+    let driver = LocalDriver::new(Arc::clone(host), context.layout.clone())
+        .with_lock_timeout(context.lock_timeout)
+        .with_pools(job.desired.pools.values());
     let options = Options {
         parallelism: context.parallelism,
         on_error: match job.run.on_error {

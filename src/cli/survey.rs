@@ -260,6 +260,7 @@ fn storage(id: &VolumeId, spec: Option<&VolumeSpec>) -> Option<String> {
 }
 
 fn pods(volumes: &[Volume], desired: Option<&Desired>) -> Vec<Pod> {
+    // Pods of one name in several projects have nothing to do with each other.
     let mut pods = BTreeMap::<(String, Option<String>), Vec<PodMount>>::new();
     if let Some(desired) = desired {
         for pod in desired.pods.keys() {

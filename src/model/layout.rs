@@ -79,6 +79,35 @@ impl Layout {
         self.locks().join(format!("{id}@group"))
     }
 
+    /// The lock of one pool's room, by its directory. Two directories that share one only wait for each other.
+    pub fn pool_lock(&self, pool: &Path) -> PathBuf {
+        let hash = pool.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            // FNV-1a.
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        self.locks().join(format!("@pool-{hash:016x}"))
+    }
+
+    /// Notes of what is being made in pools with a limit.
+    pub fn room(&self) -> PathBuf {
+        self.run.join("room")
+    }
+
+    /// The note of what is being made under the lock of this name.
+    pub fn room_note(&self, lock: &str) -> PathBuf {
+        self.room().join(lock)
+    }
+
+    /// What projects' manifests say of their pools.
+    pub fn limits(&self) -> PathBuf {
+        self.state.join("limits")
+    }
+
+    /// What one project's manifest says of its pools.
+    pub fn limits_record(&self, project: &Name) -> PathBuf {
+        self.limits().join(format!("{project}.json"))
+    }
+
     /// The lock that `gc` holds alone and everybody else shares.
     pub fn global_lock(&self) -> PathBuf {
         self.locks().join("@global")

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::backing::Pool;
 use super::capacity::Capacity;
+use super::claims::Claims;
 use super::device::{BlockId, FileId, LoopDevice};
 use super::mount::Mount;
 use super::name::{Name, SnapshotId, VolumeId};
@@ -27,6 +28,10 @@ pub struct Observed {
     pub pools: BTreeMap<Name, ObservedPool>,
     /// Every path at which something is, or is to be, published.
     pub targets: BTreeMap<PathBuf, ObservedTarget>,
+    /// What other projects, and gRPC, need of this machine; empty where everything is looked at.
+    pub others: Claims,
+    /// Limits of projects' pools as their last applies had them, by directory; only where everything is looked at.
+    pub limits: BTreeMap<Name, BTreeMap<PathBuf, Capacity>>,
 }
 
 /// Facts about the machine.
@@ -182,6 +187,8 @@ pub struct ObservedPool {
     pub nominal: Capacity,
     /// Bytes that `full` images in it have still to allocate.
     pub unallocated: Capacity,
+    /// Whether what is recorded in it tells that its own file system is not there: the name of an image that is missed with all others.
+    pub missed: Option<String>,
 }
 
 /// A path at which something is, or is to be, published.
@@ -195,8 +202,6 @@ pub struct ObservedTarget {
     pub foreign: Option<String>,
     /// Another project, or gRPC, that has published there.
     pub taken_by: Option<(Owner, VolumeId)>,
-    /// What a mount there would hide, or would lie in, of a volume of another owner: whose, which, and the path.
-    pub crosses: Option<(Owner, VolumeId, PathBuf)>,
     /// A symbolic link among its parents or in its place, and where it points.
     pub symlink: Option<(PathBuf, PathBuf)>,
     /// It could not be looked at: in words.

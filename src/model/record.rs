@@ -12,7 +12,7 @@ use super::capability::Capability;
 use super::capacity::Capacity;
 use super::device::FileId;
 use super::filesystem::{FsType, FsUuid};
-use super::name::{GroupId, SnapshotId, VolumeId};
+use super::name::{GroupId, Name, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
 use super::volume::{Ownership, VolumeSpec};
@@ -142,6 +142,16 @@ pub struct GroupRecord {
     pub members: Vec<SnapshotRecord>,
     /// The moment of all its snapshots (RFC 3339).
     pub created_at: String,
+}
+
+/// The limits of a project's pools as its last apply had them, `STATE/limits/PROJECT.json`: what is done to one of its volumes by name, without
+/// its manifest, is held to them too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsRecord {
+    /// The project.
+    pub project: Name,
+    /// Limits by the pools' directories; pools without one are left out.
+    pub limits: BTreeMap<PathBuf, Capacity>,
 }
 
 /// What holds only until the next boot, `RUN/volumes/ID.json`; void under another boot id.

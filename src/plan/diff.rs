@@ -9,7 +9,9 @@ use crate::model::{Desired, Layout, SnapshotSpec};
 use super::course::Course;
 use super::draft::Draft;
 use super::emit::{AllEmitted, emit};
-use super::{Intent, Plan, copies, decide, describe, guards, imperative, nesting, orchestrated, pools, targets};
+use super::{
+    Intent, Plan, copies, decide, describe, guards, imperative, neighbours, nesting, orchestrated, pools, targets,
+};
 
 /// Plans what leads from `observed` to what `intent` asks of `desired`. Pure: the same values give the same plan.
 pub fn plan(desired: &Desired, observed: &Observed, layout: &Layout, intent: &Intent) -> Plan {
@@ -43,6 +45,7 @@ fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>, snapshots: &[&'a
     orchestrated::judge(draft, &courses);
     targets::judge(draft, &courses);
     draft.refused.extend(courses.iter().filter_map(guards::keeps_bytes));
+    neighbours::judge(draft, &courses);
     let mut emitted: AllEmitted<'_> = HashMap::with_capacity(courses.len());
     for course in &courses {
         draft.changes.push(describe::volume(course));

@@ -115,7 +115,10 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
                 return vec![refused];
             }
             let message = format!("its image {} is gone", path.display());
-            let help = "put the image back from a backup; or let go of the volume: csictl destroy --delete-data";
+            let help = format!(
+                "is the file system mounted that {} lies on? If it is, put the image back from a backup; or let go of the volume: csictl destroy --delete-data",
+                backing.pool_path.display()
+            );
             vec![refuse("lost-filesystem", &object, message, help)]
         }
         (Backing::Device(backing), ObservedBacking::Device(device)) => self::device(course, backing, device, &object),

@@ -23,6 +23,7 @@ mod emit;
 mod graph;
 mod guards;
 mod imperative;
+mod neighbours;
 mod nesting;
 mod orchestrated;
 mod pools;

@@ -2,8 +2,9 @@
 //! reserve. What a plan deletes is not counted as free, because nothing makes the deleting come first.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use crate::model::observed::ObservedBacking;
+use crate::model::observed::{ObservedBacking, ObservedPool};
 use crate::model::{Action, Allocate, Capacity, ImageBacking, Name, ObjectRef, SnapshotSpec, Source, VolumeId};
 
 use super::course::{Course, Make};
@@ -21,28 +22,28 @@ struct Need {
 
 /// Judges every pool that is to hold more.
 pub(super) fn judge<'s>(draft: &mut Draft<'_>, courses: &[Course<'_>], taken: impl Iterator<Item = &'s SnapshotSpec>) {
-    let mut needs: BTreeMap<Name, Need> = BTreeMap::new();
+    let mut needs: BTreeMap<(Name, PathBuf), Need> = BTreeMap::new();
     for course in courses {
         if let Some(image) = course.spec.backing.as_image() {
             let need = of_course(draft, course, image);
             if need.nominal + need.allocate > 0 {
                 draft.note_full(course);
-                add(&mut needs, &image.pool, &need);
+                add(&mut needs, image, &need);
             }
         }
     }
     for snapshot in taken {
         if let Some((pool, need)) = of_snapshot(draft, &snapshot.volume) {
-            add(&mut needs, &pool, &need);
+            add(&mut needs, pool, &need);
         }
     }
-    for (name, need) in needs {
-        fits(draft, &name, &need);
+    for ((name, path), need) in needs {
+        fits(draft, &name, &path, &need);
     }
 }
 
-fn add(needs: &mut BTreeMap<Name, Need>, pool: &Name, need: &Need) {
-    let sum = needs.entry(pool.clone()).or_default();
+fn add(needs: &mut BTreeMap<(Name, PathBuf), Need>, pool: &ImageBacking, need: &Need) {
+    let sum = needs.entry((pool.pool.clone(), pool.pool_path.clone())).or_default();
     sum.nominal = sum.nominal.saturating_add(need.nominal);
     sum.given_back = sum.given_back.saturating_add(need.given_back);
     sum.allocate = sum.allocate.saturating_add(need.allocate);
@@ -89,7 +90,7 @@ fn copied(draft: &Draft<'_>, course: &Course<'_>) -> u64 {
     }
 }
 
-fn of_snapshot(draft: &Draft<'_>, volume: &VolumeId) -> Option<(Name, Need)> {
+fn of_snapshot<'a>(draft: &Draft<'a>, volume: &VolumeId) -> Option<(&'a ImageBacking, Need)> {
     let seen = draft.observed.volumes.get(volume);
     let spec = seen.and_then(|seen| seen.record.present()).map(|record| &record.spec);
     let spec = spec.or_else(|| draft.desired.volumes.get(volume))?;
@@ -99,15 +100,20 @@ fn of_snapshot(draft: &Draft<'_>, volume: &VolumeId) -> Option<(Name, Need)> {
         Some(ObservedBacking::Image(file)) if !reflink => file.allocated.get(),
         _ => 0,
     };
-    Some((image.pool.clone(), Need { nominal: spec.required()?.get(), given_back: 0, allocate: held }))
+    Some((image, Need { nominal: spec.required()?.get(), given_back: 0, allocate: held }))
 }
 
-fn fits(draft: &mut Draft<'_>, name: &Name, need: &Need) {
-    let Some(seen) = draft.observed.pools.get(name) else { return };
+fn fits(draft: &mut Draft<'_>, name: &Name, path: &Path, need: &Need) {
+    // Two projects may call two directories by one name.
+    let is_it = |seen: &&ObservedPool| seen.pool.path == path;
+    let pools = &draft.observed.pools;
+    let Some(seen) = pools.get(name).filter(is_it).or_else(|| pools.values().find(is_it)) else { return };
     let declared = draft.desired.pools.get(name).unwrap_or(&seen.pool);
+    let said = || draft.observed.limits.get(&draft.desired.project)?.get(path).copied();
+    let limit = declared.limit.or_else(|| said().filter(|_| !draft.desired.pools.contains_key(name)));
     let object = ObjectRef::Pool(name.clone());
     let nominal = seen.nominal.get().saturating_add(need.nominal).saturating_sub(need.given_back);
-    if let Some(limit) = declared.limit.filter(|limit| need.nominal > 0 && nominal > limit.get()) {
+    if let Some(limit) = limit.filter(|limit| need.nominal > 0 && nominal > limit.get()) {
         let message = format!(
             "its limit is {limit}; it holds {} and {} would be added",
             seen.nominal,

@@ -92,10 +92,6 @@ fn in_the_way(
         let message = format!("{path} is taken: volume {volume} of {owner} is published there");
         return Some(refuse("foreign", object, message, "choose another path, or take that volume down first"));
     }
-    if let Some((owner, volume, crossed)) = &seen.crosses {
-        let message = format!("{path} would cross {}, where volume {volume} of {owner} is", crossed.display());
-        return Some(refuse("foreign", object, message, "choose another path, or give that volume up first"));
-    }
     if covered {
         return None;
     }

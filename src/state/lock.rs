@@ -1,6 +1,6 @@
 //! Locks: one a volume, snapshot or group of snapshots, and a global one that everybody shares and `gc` holds alone. CLI and server use the same.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,14 @@ impl VolumeLock {
 /// [`StateError::LockHeld`] when somebody held it alone for all of `timeout`.
 pub fn share_global(host: &dyn Host, layout: &Layout, timeout: Duration) -> Result<Lock, StateError> {
     take(host, layout.global_lock(), LockMode::Shared, timeout)
+}
+
+/// Takes the lock of a pool's room.
+///
+/// # Errors
+/// [`StateError::LockHeld`] when somebody else kept it for all of `timeout`.
+pub fn pool(host: &dyn Host, layout: &Layout, pool: &Path, timeout: Duration) -> Result<Lock, StateError> {
+    take(host, layout.pool_lock(pool), LockMode::Exclusive, timeout)
 }
 
 /// The global lock, held alone: no verb runs meanwhile.

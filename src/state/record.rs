@@ -7,7 +7,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::record::{GroupRecord, RECORD_VERSION, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+use crate::model::record::{
+    GroupRecord, LimitsRecord, RECORD_VERSION, Recorded, RunRecord, SnapshotRecord, VolumeRecord,
+};
 
 /// Something that is kept as a record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -39,6 +41,14 @@ impl Record for GroupRecord {
 
     fn id(&self) -> &str {
         self.id.as_str()
+    }
+}
+
+impl Record for LimitsRecord {
+    const SCHEMA: &'static str = "csictl.limits";
+
+    fn id(&self) -> &str {
+        self.project.as_str()
     }
 }
 

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::{ErrorKind, FileFacts, FileKind, Host, HostError, Observe};
-use crate::model::record::{GroupRecord, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
-use crate::model::{Done, GroupId, Layout, SnapshotId, VolumeId};
+use crate::model::record::{GroupRecord, LimitsRecord, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+use crate::model::{Done, GroupId, Layout, Name, SnapshotId, VolumeId};
 
 use super::StateError;
 use super::record::{Record, decode, encode};
@@ -82,6 +82,11 @@ impl<'a> Reader<'a> {
     /// The durable record of a group of snapshots.
     pub fn group(&self, id: &GroupId) -> Recorded<GroupRecord> {
         self.read(&self.layout.group_record(id), id.as_str())
+    }
+
+    /// The limits of a project's pools as its last apply had them.
+    pub fn limits(&self, project: &Name) -> Recorded<LimitsRecord> {
+        self.read(&self.layout.limits_record(project), project.as_str())
     }
 
     /// The boot-scoped record of a volume; [`Recorded::Absent`] when it is of another boot.
@@ -238,6 +243,27 @@ impl<'a> Store<'a> {
     /// The machine's.
     pub fn remove_group(&self, id: &GroupId) -> Result<(), HostError> {
         self.host.remove_small(&self.layout.group_record(id), true).map(drop)
+    }
+
+    /// Writes down the limits of a project's pools, if they are others than those it last had.
+    ///
+    /// # Errors
+    /// The machine's, or a directory into which others could write.
+    pub fn put_limits(&self, record: &LimitsRecord) -> Result<Done, StateError> {
+        let was = Reader::new(self.host, self.layout).limits(&record.project);
+        let same = match &was {
+            Recorded::Present(was) => was == record,
+            Recorded::Absent => record.limits.is_empty(),
+            Recorded::Newer { .. } | Recorded::Unknown { .. } => true,
+            Recorded::Corrupt { .. } => false,
+        };
+        if same {
+            return Ok(Done::Already);
+        }
+        self.prepare()?;
+        self.prepare_directory(&self.layout.limits())?;
+        self.host.write_small(&self.layout.limits_record(&record.project), &encode(record), true)?;
+        Ok(Done::Changed)
     }
 
     /// Writes a volume's boot-scoped record.

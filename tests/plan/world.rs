@@ -124,6 +124,7 @@ impl World {
             reflink: false,
             nominal: Capacity::bytes(0),
             unallocated: Capacity::bytes(0),
+            missed: None,
         };
         observed.pools.insert(name, seen);
         Self { desired, observed, next: 100 }

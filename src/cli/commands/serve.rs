@@ -52,9 +52,11 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         pools: config.storage.pools.values().map(|pool| pool.path.clone()).collect(),
         socket: path_of(&args.endpoint).ok(),
     };
-    let driver =
-        LocalDriver::new(context.host(), context.layout.clone()).with_lock_timeout(Duration::ZERO).with_kept(kept);
-    let driver = driver.with_freeze_timeout(args.freeze_timeout);
+    let driver = LocalDriver::new(context.host(), context.layout.clone())
+        .with_lock_timeout(Duration::ZERO)
+        .with_kept(kept)
+        .with_pools(config.storage.pools.values())
+        .with_freeze_timeout(args.freeze_timeout);
     let engine = Engine::new(context.parallelism).map_err(|error| {
         Failure::new(Exit::Failed, Problem::new("serve::start", format!("workers can't be started: {error}")))
     })?;

@@ -10,6 +10,8 @@ use crate::cli::survey::{Survey, Volume};
 pub struct Node {
     kind: &'static str,
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<String>,
     #[serde(skip)]
     note: String,
     children: Vec<Node>,
@@ -17,7 +19,7 @@ pub struct Node {
 
 impl Node {
     fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into(), note: String::new(), children: Vec::new() }
+        Self { kind, name: name.into(), project: None, note: String::new(), children: Vec::new() }
     }
 
     fn note(mut self, note: impl Into<String>) -> Self {
@@ -39,6 +41,7 @@ pub fn nodes(survey: &Survey) -> Vec<Node> {
         let alone = survey.pods.iter().all(|other| other.project == pod.project);
         let note = pod.project.as_ref().filter(|_| !alone).map_or_else(String::new, |project| format!("of {project}"));
         let mut root = Node::new("pod", &pod.name).note(note);
+        root.project.clone_from(&pod.project);
         for mount in &pod.published {
             let note = if mount.read_only { format!("{}, read-only", mount.volume) } else { mount.volume.clone() };
             let below = find(&mount.volume).map(stage);

@@ -11,7 +11,7 @@ use crate::model::{Backing, CapacityRange, Difference, Done, Loss, Owner, Owners
 use super::backing::{device, directory, image};
 use super::own::Own;
 use super::session::Session;
-use super::{LocalDriver, deleted, guard, now};
+use super::{LocalDriver, deleted, guard, neighbours, now};
 
 pub(super) fn create(driver: &LocalDriver, request: &CreateRequest) -> Result<Outcome> {
     let spec = &request.spec;
@@ -94,12 +94,12 @@ fn new(s: &mut Session<'_>, mut record: VolumeRecord, lost: bool, notes: &mut Ve
             if lost {
                 device::adopt(s, &backing, &mut record);
             }
-            s.put_record(record, true)
+            neighbours::claim(s, &record)
         }
         Backing::Directory(backing) => {
             // Written before it is made, so that what a killed run made is known to be csictl's.
             record.made_directory = directory::check(s, &backing)?.is_none() && backing.create;
-            s.put_record(record, true)?;
+            neighbours::claim(s, &record)?;
             directory::ensure(s, &backing).map(drop)
         }
         Backing::Tmpfs(_) => s.put_record(record, true),
@@ -283,6 +283,7 @@ fn replace(s: &mut Session<'_>, old: &VolumeRecord, request: &CreateRequest, not
     guard::may_lose(s, old, Loss::Wipe, request.approval.as_ref())?;
     taken_down(s, old)?;
     let mut record = fresh(&request.spec);
+    neighbours::free(s, &record)?;
     record.created_at.clone_from(&old.created_at);
     record.made_targets.clone_from(&old.made_targets);
     let old_image = old.spec.backing.as_image().map(|backing| (backing, backing.image_path(&s.id)));

@@ -11,7 +11,7 @@ use crate::model::{Allocate, Backing, Capacity, Done, FsType, ImageBacking, Loop
 
 use super::own::{self, Own};
 use super::session::{Session, with_help};
-use super::{LocalDriver, growth, guard, modify};
+use super::{LocalDriver, growth, guard, modify, room};
 
 pub(super) fn expand(driver: &LocalDriver, request: &ExpandRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
@@ -61,6 +61,12 @@ fn expand_image(
     let mount_point = mounted_at(s, &record)?;
     let fs = record.spec.fs_type();
     can_grow(s, fs, mount_point.is_some(), size < to)?;
+    let _room = if to > size {
+        let takes = [room::Takes::volume(&s.id, &backing.pool_path, to)];
+        room::take(s.driver, &s.object(), s.id.as_str(), &record.spec.owner, &takes)?
+    } else {
+        None
+    };
     // The file system no longer fills it, so the next stage has to look.
     s.driver.take_verified(&s.id);
     let mut done = s

@@ -20,7 +20,7 @@ use crate::state::{Reader, Store, VolumeLock};
 use super::session::{host_failure, state_error};
 use super::snapshot::is_snapshot_of;
 use super::source::{Frozen, Origin, took_too_long};
-use super::{LocalDriver, deleted, now, snapshot};
+use super::{LocalDriver, deleted, now, room, snapshot};
 
 pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<Outcome> {
     let object = ObjectRef::Group(spec.id.clone());
@@ -68,6 +68,7 @@ pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<O
         members: wanted,
         created_at,
     };
+    let _room = room_for(driver, &record, &object)?;
     let placed = all_placed(driver, &record, &object)?;
     if !placed {
         copy_all(driver, &record, &origins, &locks, &object)?;
@@ -81,6 +82,16 @@ pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<O
     driver.store().put_group(&record).map_err(|error| state_error(&object, error))?;
     finish(driver.host(), driver.layout(), record)?;
     Ok(Done::Changed.into())
+}
+
+/// Keeps room for all of them below their pools' limits.
+fn room_for<'d>(driver: &'d LocalDriver, record: &GroupRecord, object: &ObjectRef) -> Result<Option<room::Room<'d>>> {
+    let takes: Vec<_> = record
+        .members
+        .iter()
+        .filter_map(|member| Some(room::Takes::snapshot(&member.id, member.path.parent()?, member.size)))
+        .collect();
+    room::take(driver, object, &room::holder_of_group(driver.layout(), &record.id), &record.owner, &takes)
 }
 
 /// Copies every volume to its temporary name at one moment, durably; on any failure nothing of it is left.

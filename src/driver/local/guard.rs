@@ -45,8 +45,8 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
         return wrong(
             format!("its image {} is gone", path.display()),
             s.way(
-                "bring the file back with its extended attributes (cp --preserve=xattr), or approve losing the volume by name (=wipe)",
-                "bring the file back with its extended attributes (cp --preserve=xattr), or delete the volume",
+                "is its pool's file system mounted? If it is, bring the file back with its extended attributes (cp --preserve=xattr), or approve losing the volume by name (=wipe)",
+                "is its pool's file system mounted? If it is, bring the file back with its extended attributes (cp --preserve=xattr), or delete the volume",
             ),
         );
     };

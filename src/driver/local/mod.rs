@@ -17,11 +17,14 @@ mod growth;
 mod guard;
 pub mod health;
 mod modify;
+mod mounted;
+mod neighbours;
 pub mod observe;
 mod own;
 mod places;
 mod publish;
 mod rebuild;
+mod room;
 mod session;
 mod snapshot;
 mod source;
@@ -33,9 +36,9 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::driver::{Driver, Result};
@@ -46,7 +49,7 @@ use crate::model::action::{
 };
 use crate::model::observed::{HostFacts, ObservedImage};
 use crate::model::record::{Recorded, SnapshotRecord, VolumeRecord};
-use crate::model::{FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
+use crate::model::{BlockId, Capacity, FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
 use crate::state::{StateError, lock};
 
 pub use places::Kept;
@@ -75,6 +78,14 @@ pub struct LocalDriver {
     global: Mutex<Weak<Lock>>,
     /// Volumes kept locked from one step to the next.
     chains: chain::Chains,
+    /// What others need of this machine.
+    neighbours: Mutex<Option<neighbours::Neighbours>>,
+    /// Limits of pools as this process was told them, by directory.
+    limits: BTreeMap<PathBuf, Option<Capacity>>,
+    /// Nominal sizes of what is recorded.
+    sizes: Mutex<Option<room::Sizes>>,
+    /// Pools whose own file system was found there, with its device.
+    mounted_pools: Mutex<HashMap<PathBuf, BlockId>>,
 }
 
 impl LocalDriver {
@@ -93,6 +104,10 @@ impl LocalDriver {
             unstaged: Mutex::default(),
             global: Mutex::default(),
             chains: chain::Chains::default(),
+            neighbours: Mutex::default(),
+            limits: BTreeMap::new(),
+            sizes: Mutex::default(),
+            mounted_pools: Mutex::default(),
         }
     }
 
@@ -179,6 +194,18 @@ impl LocalDriver {
     /// [`crate::driver::Refusal::WrongIdentity`] when something else lies in its place.
     pub fn snapshot_file(&self, record: &SnapshotRecord) -> Result<Option<ObservedImage>> {
         snapshot::file_of(self, record)
+    }
+
+    fn neighbours(&self) -> MutexGuard<'_, Option<neighbours::Neighbours>> {
+        self.neighbours.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mounted_pools(&self) -> MutexGuard<'_, HashMap<PathBuf, BlockId>> {
+        self.mounted_pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Option<room::Sizes>> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hold(&self, id: &VolumeId, index: u32, hold: LoopHold) {

@@ -8,8 +8,8 @@ use crate::host::Observe;
 use crate::model::record::{RunRecord, VolumeRecord};
 use crate::model::{FileId, Layout};
 
-use super::LocalDriver;
 use super::session::Session;
+use super::{LocalDriver, neighbours};
 
 /// Directories of the system (Filesystem Hierarchy Standard 3.0) that an orchestrator has no business to mount over. Below them it may.
 const SYSTEM: [&str; 19] = [
@@ -85,9 +85,11 @@ pub(super) fn free(s: &Session<'_>, record: &VolumeRecord, path: &Path, by_orche
     if path == s.layout().staging_path(&s.id) {
         return Ok(());
     }
+    let others = neighbours::uncovered(s, record, path)?;
     let pool = record.spec.backing.as_image().map(|image| image.pool_path.as_path());
+    let pools = pool.into_iter().chain(others.iter().map(PathBuf::as_path));
     let system = (by_orchestrator && is_systems(path)).then(|| "it is a directory of the system".to_owned());
-    match system.or_else(|| s.driver.kept_at(path, pool)) {
+    match system.or_else(|| s.driver.kept_at(path, pools)) {
         Some(why) => Err(s.refuse(
             Refusal::UnsafePath,
             format!("{} is not for volumes to be mounted at: {why}", path.display()),

@@ -12,7 +12,7 @@ use crate::model::{Backing, BlockId, Done, Mount, PublishKind, PublishSpec};
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, attach, guard, places, usage};
+use super::{LocalDriver, attach, guard, neighbours, places, usage};
 
 /// Options of the mount itself that a publish takes over from the stage.
 const PER_MOUNT: [&str; 8] =
@@ -78,6 +78,12 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         }
     }
     s.put_run(run)?;
+    if let Err(refused) = neighbours::uncovered(&s, &record, &publish.target) {
+        let mut run = s.run_or_new()?;
+        run.publishes.remove(&publish.target);
+        s.put_run(run)?;
+        return Err(refused);
+    }
     if let Some(sub_path) = &publish.sub_path {
         make_inside(&s, &shown.source, sub_path);
     }

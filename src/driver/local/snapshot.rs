@@ -11,7 +11,7 @@ use crate::model::{Approval, Done, Loss, ObjectRef, Owner, SnapshotId, SnapshotS
 use crate::state::VolumeLock;
 
 use super::session::{host_failure, state_error};
-use super::{LocalDriver, deleted, now};
+use super::{LocalDriver, deleted, now, room};
 
 pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outcome> {
     let object = ObjectRef::Snapshot(spec.id.clone());
@@ -51,6 +51,14 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
     }
     let size = file.as_ref().map_or(origin.size, |file| file.size);
     let fs_uuid = file.as_ref().map_or(origin.fs_uuid, |file| file.identity.as_ref().and_then(|i| i.fs_uuid));
+    let _room = if file.is_none() {
+        let takes = [room::Takes::snapshot(&spec.id, &pool, origin.size)];
+        let of = driver.reader().volume(&spec.volume).present().map(|record| record.spec.owner.clone());
+        let holder = room::holder_of_snapshot(driver.layout(), &spec.id);
+        room::take(driver, &object, &holder, of.as_ref().unwrap_or(&spec.owner), &takes)?
+    } else {
+        None
+    };
     if file.is_none() {
         let request = CopyRequest {
             from: origin.path.clone(),

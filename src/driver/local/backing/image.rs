@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::driver::local::session::Session;
-use crate::driver::local::{growth, guard};
+use crate::driver::local::{growth, guard, mounted, neighbours, room};
 use crate::driver::{Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, FormatRequest, GrowRequest, NewImage, Place};
 use crate::model::observed::ObservedImage;
@@ -32,7 +32,9 @@ pub fn make(
     record.format = if record.fs_uuid.is_some() { FormatMark::Begun } else { FormatMark::None };
     record.image = None;
     record.attach_mark = record.spec.is_raw();
-    s.put_record(record.clone(), true)?;
+    is_mounted(s, backing)?;
+    let _room = room_for(s, &record, backing)?;
+    neighbours::claim(s, &record)?;
     // Of an image that is gone.
     growth::forget(s, &record)?;
     let (made, path) = (fill(s, &mut record, backing, notes)?, backing.image_path(&s.id));
@@ -57,6 +59,8 @@ pub fn replace(
     {
         return Err(foreign(s, &path));
     }
+    is_mounted(s, backing)?;
+    let _room = room_for(s, &record, backing)?;
     record.fs_uuid = record.spec.fs.as_ref().map(|_| FsUuid::random());
     record.attach_mark = record.spec.is_raw();
     let made = fill(s, &mut record, backing, notes)?;
@@ -67,6 +71,25 @@ pub fn replace(
         remove(s, old, backing)?;
     }
     finish(s, record, &path, &made, true)
+}
+
+/// Keeps room for it below its pool's limit while it is made.
+fn room_for<'d>(s: &Session<'d>, record: &VolumeRecord, backing: &ImageBacking) -> Result<Option<room::Room<'d>>> {
+    let takes = [room::Takes::volume(&s.id, &backing.pool_path, size(s, record)?)];
+    room::take(s.driver, &s.object(), s.id.as_str(), &record.spec.owner, &takes)
+}
+
+/// Refuses to make an image where the file system that holds the pool's other images is not mounted.
+fn is_mounted(s: &Session<'_>, backing: &ImageBacking) -> Result<()> {
+    let Some(missed) = mounted::missed_now(s.driver, &backing.pool_path).map_err(|error| s.fail(error))? else {
+        return Ok(());
+    };
+    let pool = backing.pool_path.display();
+    Err(s.refuse(
+        Refusal::NotReady,
+        format!("the file system of its pool {pool} is not mounted: another one lies there, and {missed} and all else recorded in it is missing"),
+        format!("mount it at {pool} first; an image made now would be hidden below it"),
+    ))
 }
 
 /// Makes the image at its temporary name, or takes away at once what a failure left there.

@@ -3,7 +3,8 @@
 //! It looks once: one mount table, one list of loops, one listing of each directory of records; whatever the number of volumes, none
 //! of them is searched for again. What cannot be read is said to be unknown, never to be absent.
 
-mod parallel;
+mod others;
+pub(super) mod parallel;
 mod pools;
 mod targets;
 mod volume;
@@ -68,7 +69,9 @@ pub fn observe(host: &dyn Observe, layout: &Layout, scope: Scope<'_>) -> Result<
     let snapshots = look.snapshots(scope)?;
     let targets = look.targets(&volumes);
     let pools = look.pools(&volumes, &snapshots);
-    Ok(Observed { host: look.facts, volumes, snapshots, pools, targets })
+    let others = look.others();
+    let limits = look.limits();
+    Ok(Observed { host: look.facts, volumes, snapshots, pools, targets, others, limits })
 }
 
 /// How often the two tables are read anew because they do not fit.

@@ -8,9 +8,11 @@ use std::thread;
 const WORTH_IT: usize = 64;
 
 /// `look` of each item, in order.
-pub(super) fn map<T: Send, R: Send>(items: Vec<T>, look: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    if items.len() < WORTH_IT || threads == 1 {
+pub(in crate::driver::local) fn map<T: Send, R: Send>(items: Vec<T>, look: impl Fn(T) -> R + Sync) -> Vec<R> {
+    // How many there may be is read from files of the machine, so it is asked only where it matters.
+    let threads = || thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if items.len() < WORTH_IT { 1 } else { threads() };
+    if threads == 1 {
         return items.into_iter().map(look).collect();
     }
     let share = items.len().div_ceil(threads);

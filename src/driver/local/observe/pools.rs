@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::model::observed::{ObservedBacking, ObservedPool, ObservedSnapshot, ObservedVolume};
-use crate::model::{Allocate, Capacity, Name, Pool, SnapshotId, VolumeId};
+use crate::model::{Allocate, Capacity, Name, Owner, Pool, SnapshotId, VolumeId};
+use crate::state::Reader;
 
 use super::Look;
+use crate::driver::local::mounted;
 
 impl Look<'_> {
     pub(super) fn pools(
@@ -36,12 +38,38 @@ impl Look<'_> {
         for file in snapshots.values().filter_map(|snapshot| snapshot.file.as_ref()) {
             known.insert(file.path.clone(), (file.size.get(), file.allocated.get()));
         }
-        pools.into_iter().map(|(name, pool)| (name, self.pool(pool, &known))).collect()
+        pools.into_iter().map(|(name, pool)| (name, self.pool(pool, &known, snapshots))).collect()
     }
 
-    fn pool(&self, pool: Pool, known: &BTreeMap<PathBuf, (u64, u64)>) -> ObservedPool {
+    /// The limits that hold for what is done to a volume without its manifest.
+    pub(super) fn limits(&self) -> BTreeMap<Name, BTreeMap<PathBuf, Capacity>> {
+        let mut limits = BTreeMap::new();
+        if self.desired.is_some() {
+            return limits;
+        }
+        let reader = Reader::new(self.host, self.layout);
+        for record in self.records.values().filter_map(|record| record.present()) {
+            if let Owner::Project(project) = &record.spec.owner
+                && !limits.contains_key(project)
+            {
+                let said = reader.limits(project).present().map(|record| record.limits.clone());
+                limits.insert(project.clone(), said.unwrap_or_default());
+            }
+        }
+        limits
+    }
+
+    fn pool(
+        &self,
+        pool: Pool,
+        known: &BTreeMap<PathBuf, (u64, u64)>,
+        snapshots: &BTreeMap<SnapshotId, ObservedSnapshot>,
+    ) -> ObservedPool {
         let mut nominal = 0;
         let mut unallocated = 0;
+        let records = self.records.values().filter_map(|record| record.present());
+        let taken = snapshots.values().filter_map(|seen| seen.record.present());
+        let missed = mounted::missed(self.host, &pool.path, records, taken);
         for name in self.host.list(&pool.path).unwrap_or_default() {
             let path = pool.path.join(&name);
             let extension = path.extension().and_then(OsStr::to_str);
@@ -70,6 +98,7 @@ impl Look<'_> {
             reflink,
             nominal: Capacity::bytes(nominal),
             unallocated: Capacity::bytes(unallocated),
+            missed,
         }
     }
 

@@ -1,41 +1,13 @@
 //! The paths at which something is, or is to be, published: what is there, and whose.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use crate::driver::local::own::describe;
 use crate::model::observed::{ObservedTarget, ObservedVolume};
-use crate::model::{Backing, Owner, PublishSpec, VolumeId};
+use crate::model::{Owner, PublishSpec, VolumeId};
 
 use super::Look;
-
-/// Paths of other owners' volumes.
-struct Elsewhere<'a> {
-    /// Directories of images, in which nothing else may be and over which nothing may lie.
-    pools: BTreeMap<&'a Path, (Owner, VolumeId)>,
-    /// Directories and targets, over which nothing may lie.
-    above: BTreeMap<&'a Path, (Owner, VolumeId)>,
-}
-
-impl Elsewhere<'_> {
-    /// What a mount at `target` would cross.
-    fn crossed_by(&self, target: &Path) -> Option<(Owner, VolumeId, PathBuf)> {
-        // In this order what lies below a path comes right behind it.
-        let below = |paths: &BTreeMap<&Path, (Owner, VolumeId)>| {
-            let next = paths
-                .range::<Path, _>((Bound::Included(target), Bound::Unbounded))
-                .next()
-                .filter(|(path, _)| path.starts_with(target));
-            next.map(|(path, (owner, id))| (owner.clone(), id.clone(), path.to_path_buf()))
-        };
-        let within = || {
-            let pool = target.ancestors().find_map(|path| self.pools.get_key_value(path));
-            pool.map(|(path, (owner, id))| (owner.clone(), id.clone(), path.to_path_buf()))
-        };
-        below(&self.pools).or_else(|| below(&self.above)).or_else(within)
-    }
-}
 
 impl Look<'_> {
     pub(super) fn targets(&self, volumes: &BTreeMap<VolumeId, ObservedVolume>) -> BTreeMap<PathBuf, ObservedTarget> {
@@ -54,7 +26,6 @@ impl Look<'_> {
             ours.extend(volume.published.iter().map(|publish| (publish.target.as_path(), id)));
         }
         let taken = self.taken(volumes);
-        let elsewhere = self.elsewhere(volumes, &taken);
         let seen = super::parallel::map(asked.into_iter().collect(), |(target, publish)| {
             let mut seen = self.host.target(&publish.trusted_root, target).unwrap_or_else(|error| ObservedTarget {
                 unknown: Some(error.to_string()),
@@ -64,31 +35,10 @@ impl Look<'_> {
                 seen.taken_by = Some(owner.clone());
             } else if !ours.contains_key(target) {
                 seen.foreign = self.mounts.top(target).map(describe);
-                seen.crosses = elsewhere.crossed_by(target);
             }
             (target.to_owned(), seen)
         });
         seen.into_iter().collect()
-    }
-
-    /// Where the volumes lie, and are seen, that are not looked at here.
-    fn elsewhere<'a>(
-        &'a self,
-        volumes: &BTreeMap<VolumeId, ObservedVolume>,
-        taken: &HashMap<&'a Path, (Owner, VolumeId)>,
-    ) -> Elsewhere<'a> {
-        let mut elsewhere = Elsewhere { pools: BTreeMap::new(), above: BTreeMap::new() };
-        let others = self.records.iter().filter(|(id, _)| !volumes.contains_key(*id));
-        for record in others.filter_map(|(_, record)| record.present()) {
-            let whose = || (record.spec.owner.clone(), record.spec.id.clone());
-            match &record.spec.backing {
-                Backing::Image(image) => drop(elsewhere.pools.entry(&image.pool_path).or_insert_with(whose)),
-                Backing::Directory(directory) => drop(elsewhere.above.entry(&directory.path).or_insert_with(whose)),
-                Backing::Device(_) | Backing::Tmpfs(_) => {}
-            }
-        }
-        elsewhere.above.extend(taken.iter().map(|(target, whose)| (*target, whose.clone())));
-        elsewhere
     }
 
     /// Targets at which a volume that is not looked at here is published.

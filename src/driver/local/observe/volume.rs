@@ -54,8 +54,7 @@ impl Look<'_> {
         match &spec.backing {
             Backing::Image(image) => self.image(spec, image, record, seen),
             Backing::Device(device) => match self.host.device(&device.path) {
-                Ok(Some(mut found)) => {
-                    found.holders.extend(self.owner_elsewhere(spec, &device.path, found.block));
+                Ok(Some(found)) => {
                     let mounted = self.is_mounted(found.block);
                     seen.backing = ObservedBacking::Device(found);
                     // What is mounted has a file system; everything else is looked at before anything is planned for it.
@@ -80,18 +79,6 @@ impl Look<'_> {
             },
             Backing::Tmpfs(_) => {}
         }
-    }
-
-    /// A volume of another owner that has the device, by its name or by its number.
-    fn owner_elsewhere(&self, spec: &VolumeSpec, path: &Path, block: BlockId) -> Option<String> {
-        let records = self.records.values().filter_map(|record| record.present());
-        let mut others = records.map(|record| &record.spec).filter(|other| other.owner != spec.owner);
-        others.find_map(|other| {
-            let Backing::Device(device) = &other.backing else { return None };
-            let number = || self.host.device(&device.path).ok().flatten().map(|device| device.block);
-            let is = device.path == path || number() == Some(block);
-            is.then(|| format!("it is the device of volume {} of {}", other.id, other.owner))
-        })
     }
 
     fn image(

@@ -8,4 +8,5 @@ mod guards;
 mod lifecycle;
 mod looking;
 mod lost_records;
+mod neighbours;
 mod world;

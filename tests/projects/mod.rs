@@ -1,0 +1,6 @@
+//! Several projects on one machine: none of them covers, hides, fills or takes what is another's.
+
+mod devices;
+mod listed;
+mod places;
+mod pools;

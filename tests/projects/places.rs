@@ -1,0 +1,105 @@
+//! A target of one project over, in or above what another project needs is refused by name, whichever of them is up.
+
+use crate::support::Place;
+
+/// A project with an image in `pool`, published at `root/data`, and a directory volume.
+const SHOP: &str = r#"
+version = 1
+project = "shop"
+[pools.main]
+path = "shop/pool"
+[volumes.db]
+capacity = "32MiB"
+image = { allocate = "sparse" }
+[volumes.uploads]
+directory = { path = "shop/uploads/new", create = true }
+[pods.web]
+root = "pods"
+[[pods.web.mounts]]
+volume = "db"
+path = "/shop/db"
+[[pods.web.mounts]]
+volume = "uploads"
+path = "/shop/uploads"
+"#;
+
+fn other(target: &str) -> String {
+    format!(
+        "version = 1\nproject = \"blog\"\n[volumes.m]\ntmpfs = {{ size = \"1MiB\" }}\n[pods.p]\nroot = \".\"\n[[pods.p.mounts]]\nvolume = \"m\"\npath = \"/{target}\"\n"
+    )
+}
+
+#[test]
+fn what_another_project_needs_is_covered_by_no_target() {
+    let place = Place::new();
+    let shop = place.write("shop.toml", SHOP);
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    // (target, what it meets, whether only while it is up)
+    let cases = [
+        ("shop/pool", "pool", false),
+        ("shop/pool/sub", "pool", false),
+        ("shop", "pool", false),
+        ("shop/uploads/new", "directory", false),
+        ("shop/uploads", "directory", false),
+        ("pods/shop", "volume shop.db of project:shop", true),
+        ("pods/shop/db", "volume shop.db of project:shop", true),
+    ];
+    for up in [true, false] {
+        for (target, meets, only_up) in cases {
+            place.write("blog.toml", &other(target));
+            let (code, said) = place.exit(&["plan", "blog.toml", "--detailed-exitcode"]);
+            if only_up && !up {
+                assert_eq!(code, 2, "{target} is free while shop is down: {said}");
+                continue;
+            }
+            assert_eq!(code, 5, "{target}: {said}");
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains(meets) && said.contains("project:shop"), "{target}: {said}");
+            let (code, said) = place.exit(&["apply", "blog.toml", "--yes"]);
+            assert_eq!(code, 5, "{target}: {said}");
+        }
+        if up {
+            place.ok(&["destroy", "shop.toml", "--yes"]);
+        }
+    }
+    place.ok(&["apply", shop.to_str().unwrap(), "--yes"]);
+    place.ok(&["destroy", "shop.toml", "--yes"]);
+}
+
+#[test]
+fn no_pool_or_directory_is_made_in_what_another_project_has_mounted() {
+    let place = Place::new();
+    place.write("blog.toml", &other("data"));
+    place.ok(&["apply", "blog.toml", "--yes"]);
+    let pool = "version = 1\nproject = \"shop\"\n[pools.p]\npath = \"data/pool\"\n[volumes.a]\ncapacity = \"16MiB\"\n";
+    let directory = "version = 1\nproject = \"shop\"\n[volumes.a]\ndirectory = { path = \"data/up\", create = true }\n";
+    for manifest in [pool, directory] {
+        place.write("shop.toml", manifest);
+        let (code, said) = place.exit(&["apply", "shop.toml", "--yes"]);
+        assert_eq!(code, 5, "{said}");
+        assert!(said.contains("blog"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(place.join("data")).unwrap().count(), 0);
+    place.ok(&["destroy", "blog.toml", "--yes"]);
+}
+
+#[test]
+fn one_directory_may_be_shown_by_two_projects_and_neither_touches_the_other() {
+    let place = Place::new();
+    let manifest = |project: &str| {
+        format!(
+            "version = 1\nproject = \"{project}\"\n[volumes.u]\ndirectory = {{ path = \"media\", create = true }}\n[pods.p]\nroot = \"pods/{project}\"\n[[pods.p.mounts]]\nvolume = \"u\"\npath = \"/media\"\n"
+        )
+    };
+    place.write("a.toml", &manifest("a"));
+    place.write("b.toml", &manifest("b"));
+    place.ok(&["apply", "a.toml", "--yes"]);
+    place.ok(&["apply", "b.toml", "--yes"]);
+    std::fs::write(place.join("pods/a/media/song"), "la").unwrap();
+
+    place.ok(&["destroy", "a.toml", "--yes", "--delete-data", "u"]);
+
+    assert_eq!(std::fs::read_to_string(place.join("pods/b/media/song")).unwrap(), "la");
+    assert_eq!(place.exit(&["plan", "b.toml", "--detailed-exitcode"]).0, 0);
+    place.ok(&["destroy", "b.toml", "--yes"]);
+}
