@@ -226,6 +226,13 @@ pub trait Host: Observe {
     /// Binds a directory of a mount, or a device node, to a target that exists. A read-only bind is never writable, not even for a moment.
     fn bind(&self, request: &BindMount) -> Result<()>;
 
+    /// Gives the bind that is seen at the target exactly the flags it is asked to have, all at once: a read-only one is never writable.
+    /// What is bound there stays; of it only the device is looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when nothing is mounted there; [`ErrorKind::Foreign`] when it is another device's.
+    fn change_flags(&self, request: &BindMount) -> Result<Done>;
+
     /// Takes away the topmost mount at a target if its device and root are the ones meant. `Already` when nothing of ours is there.
     ///
     /// # Errors

@@ -35,6 +35,14 @@ impl FsType {
         }
     }
 
+    /// The smallest size to which its kernel grows it, where that is not any.
+    pub const fn grown_least(self) -> Option<Capacity> {
+        match self {
+            Self::Ext4 | Self::Xfs => None,
+            Self::Btrfs => Some(BTRFS_GROWN_LEAST),
+        }
+    }
+
     /// The smallest image its mkfs accepts (measured: 7-kernel-notes, e2fsprogs 1.47, xfsprogs 6.1, btrfs-progs 6.2).
     pub const fn min_capacity(self) -> Capacity {
         match self {

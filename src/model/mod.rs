@@ -25,6 +25,7 @@ pub mod owner;
 pub mod pod;
 pub mod probe;
 pub mod record;
+pub mod remount;
 pub mod snapshot;
 pub mod storage_class;
 pub mod volume;

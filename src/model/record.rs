@@ -53,6 +53,10 @@ pub struct VolumeRecord {
     /// Owner and mode as last given to the root inode, so that a later chown by an application is not undone.
     #[serde(default)]
     pub applied_ownership: Ownership,
+    /// A modify was begun and is not known to have ended: the machine is anywhere between `spec` and what was asked for then. The next
+    /// modify does everything once more, whatever it asks for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub modifying: bool,
     /// What a CreateVolume call asked for; `None` for a manifest's volume.
     #[serde(default)]
     pub asked: Option<Asked>,

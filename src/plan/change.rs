@@ -48,6 +48,9 @@ pub(super) fn compare(course: &Course<'_>) -> Differences {
         }
     }
     in_place(old, new, &mut found);
+    if record.modifying && found.in_place.is_empty() {
+        found.in_place.push(("an earlier change".to_owned(), "was begun and is not known to have ended".to_owned()));
+    }
     found
 }
 

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::model::observed::{Observed, ObservedBacking, ObservedPublish, ObservedVolume};
+use crate::model::observed::{Observed, ObservedBacking, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
-    Allocate, BTRFS_GROWN_LEAST, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishKind, PublishSpec,
-    Reclaim, SectorSize, Source, VolumeId, VolumeSpec,
+    Allocate, Backing, Capacity, Desired, FsType, ObjectRef, Owner, PublishSpec, Reclaim, SectorSize, Source, VolumeId,
+    VolumeSpec,
 };
 
 use super::course::{Course, End, Growth, Make, NEVER_SEEN};
 use super::devices::Devices;
 use super::draft::Draft;
-use super::{change, drift, guards};
+use super::{change, drift, guards, options};
 
 /// What a volume is filled with, as far as it is known.
 pub(super) struct SourceFacts {
@@ -118,14 +118,11 @@ fn wanted_volume<'a>(
     grow(draft, &mut course);
     let wanted: Vec<&PublishSpec> = course.publishes.iter().map(AsRef::as_ref).collect();
     let drift = drift::of_volume(id, seen, &wanted);
-    if seen.staged.is_some() && course.up() {
-        course.remount = !drift::lost_options(&course.spec, seen).is_empty() && !course.comes_down();
-    }
     course.drifted = !drift.is_empty();
     draft.drift.extend(drift);
-    draft.notes.extend(guards::became_read_only(&course, &draft.desired.manifest).map(|note| (object.clone(), note)));
     again(&mut course);
     cycle(&mut course);
+    draft.refused.extend(options::judge(&mut course));
     Some(course)
 }
 
@@ -171,6 +168,11 @@ fn inherit<'a>(draft: &mut Draft<'a>, course: &mut Course<'a>, source: &'a Sourc
     course.spec = Cow::Owned(spec);
     if let Some(size) = facts.size {
         draft.refused.extend(guards::source_fits(course, size, "its source"));
+        // A copy is grown at its first stage.
+        let to = course.spec.required().filter(|to| *to > size);
+        if let Some(to) = to.filter(|to| !guards::may_grow_to(course.spec.fs_type(), *to)) {
+            draft.refused.push(guards::grown_too_little(&object, to));
+        }
     }
 }
 
@@ -219,11 +221,10 @@ pub(super) fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
     let applied = if record.rebuilt { image.size } else { applied };
     if to < applied {
         draft.refused.push(guards::too_small(&object, to, applied, "applied"));
+    } else if to > image.size && !guards::may_grow_to(course.spec.fs_type(), to) {
+        draft.refused.push(guards::grown_too_little(&object, to));
     } else if to > image.size || to > applied || loop_is_short(course.seen, to) {
         course.grow = Some(Growth { from: applied.min(image.size), to });
-        if to > image.size && to < BTRFS_GROWN_LEAST && course.spec.fs_type() == Some(FsType::Btrfs) {
-            draft.refused.push(guards::btrfs_too_small(&object));
-        }
         course.cycle = offline_growth(course, draft.observed);
     } else if image.size > to {
         draft
@@ -250,14 +251,14 @@ fn again(course: &mut Course<'_>) {
     let mut again: BTreeMap<PathBuf, String> = BTreeMap::new();
     for publish in &course.publishes {
         let Some(seen) = course.mounted_at(&publish.target) else { continue };
+        // Of a mount that is read-only by the volume's options, modify makes what they say now.
+        let spec = &with_options(course);
         let reason = if seen.depth > 1 {
             Some(format!("{} mounts lie on each other", seen.depth))
-        } else if let Some((expected, found)) = drift::wrong_mount(&course.spec, seen, publish) {
+        } else if let Some((expected, found)) = drift::wrong_mount(spec, seen, publish) {
             Some(format!("{found} -> {expected}"))
         } else if course.asked(&publish.target).is_some_and(|asked| asked.propagation != publish.propagation) {
             Some("propagation changes".to_owned())
-        } else if let Some(flag) = dropped_flag(course, seen) {
-            Some(format!("without {flag}"))
         } else if tmpfs && course.seen.staged.is_none() {
             Some("its memory is no longer staged".to_owned())
         } else {
@@ -270,28 +271,15 @@ fn again(course: &mut Course<'_>) {
     course.again = again;
 }
 
-/// A flag that was asked for, is no longer, and that the mount still has.
-fn dropped_flag(course: &Course<'_>, seen: &ObservedPublish) -> Option<&'static str> {
-    let now: Vec<_> = drift::bind_flags(&course.spec).collect();
-    let record = course.record.filter(|_| seen.kind == PublishKind::Mount)?;
-    drift::bind_flags(&record.spec).find(|flag| !now.contains(flag) && seen.mount.has_option(flag))
-}
-
-/// A change of options that the kernel makes only at a mount: it takes none back, and xfs and btrfs take few while mounted.
-fn at_next_mount(course: &Course<'_>) -> Option<String> {
-    let was = &course.record?.spec.mount_options;
-    let now = &course.spec.mount_options;
-    let fs = course.spec.fs_type().filter(|_| course.seen.staged.is_some())?;
-    let gone = was.iter().filter(|option| !now.contains(option));
-    let come = now.iter().filter(|option| !was.contains(option));
-    let late = |option: &&String| {
-        fs != FsType::Ext4
-            || ["data=", "context=", "fscontext=", "defcontext=", "rootcontext="]
-                .iter()
-                .any(|key| option.starts_with(key))
-    };
-    let mut of_filesystem = gone.chain(come.filter(late)).filter(|option| drift::is_of_filesystem(option));
-    of_filesystem.next().map(|option| format!("mount option {option} changes at a mount only"))
+/// The spec with the mount options that are in force now.
+fn with_options<'a>(course: &Course<'a>) -> Cow<'a, VolumeSpec> {
+    match course.record {
+        Some(record) if record.spec.mount_options != course.spec.mount_options => {
+            let mount_options = record.spec.mount_options.clone();
+            Cow::Owned(VolumeSpec { mount_options, ..course.spec.clone().into_owned() })
+        }
+        _ => course.spec.clone(),
+    }
 }
 
 /// Whether the way up leads over the way down.
@@ -299,7 +287,6 @@ fn cycle(course: &mut Course<'_>) {
     if course.cycle.is_some() || !course.up() {
         return;
     }
-    course.cycle = at_next_mount(course);
     if course.seen.staged.as_ref().is_some_and(|staged| staged.depth > 1) {
         course.cycle = Some("staging mounts lie on each other".to_owned());
     }

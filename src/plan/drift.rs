@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
-use crate::model::{Backing, ObjectRef, Propagation, PublishKind, PublishSpec, VolumeId, VolumeSpec};
+use crate::model::{Backing, Mount, ObjectRef, Propagation, PublishKind, PublishSpec, VolumeId, VolumeSpec, remount};
 
 use super::Drift;
 
@@ -106,11 +106,10 @@ fn staging(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSp
     if staged.depth > 1 {
         found.push("staging mount", "one mount", &format!("{} on each other", staged.depth));
     }
-    for option in lost_options(&record.spec, seen) {
-        found.push("mount_options", &option, "not set on the staged mount");
+    for (expected, is) in wrong_options(&record.spec, seen) {
+        found.push("mount_options", &expected, &is);
     }
-    let may_write = !record.spec.mount_options.iter().any(|option| option == "ro");
-    if may_write && staged.mount.super_read_only() && !record.spec.access_mode.read_only() {
+    if became_read_only(&record.spec, seen, publishes.iter().copied()) {
         found.push("mount_options", "rw", "the file system has become read-only");
     }
 }
@@ -164,81 +163,69 @@ pub(super) fn wrong_mount(spec: &VolumeSpec, seen: &ObservedPublish, asked: &Pub
         return Some((format!("shows {}", word(&asked.sub_path)), format!("shows {}", word(&seen.sub_path))));
     }
     let read_only = publish_read_only(spec, asked);
-    let always = spec.mount_options.iter().any(|option| option == "ro");
-    if seen.mount.read_only() != read_only && !always {
+    if seen.mount.read_only() != read_only {
         let word = |read_only| if read_only { "read-only" } else { "read-write" };
         return Some((word(read_only).to_owned(), word(!read_only).to_owned()));
-    }
-    let lost: Vec<_> = bind_options(spec).filter(|option| !seen.mount.has_option(option)).collect();
-    if !lost.is_empty() {
-        return Some((lost.join(","), format!("without {}", lost.join(","))));
     }
     (asked.propagation == Propagation::None && seen.mount.shared).then(|| ("private".to_owned(), "shared".to_owned()))
 }
 
-/// What every bind of a volume's files has: what a pod could harm the host without.
-fn bind_options(spec: &VolumeSpec) -> impl Iterator<Item = &'static str> {
-    ["nosuid", "nodev"].into_iter().chain(bind_flags(spec))
-}
-
-/// Flags of a mount itself, which a bind has for itself: those asked for. Of two that contradict each other the last one counts.
-pub(super) fn bind_flags(spec: &VolumeSpec) -> impl Iterator<Item = &'static str> {
-    const FLAGS: [(&str, &[&str]); 4] = [
-        ("noexec", &["exec"]),
-        ("noatime", &["atime", "relatime", "strictatime"]),
-        ("nodiratime", &["diratime"]),
-        ("nosymfollow", &["symfollow"]),
-    ];
-    let counts = |flag: &str, against: &[&str]| {
-        let last = spec.mount_options.iter().rev().find(|option| *option == flag || against.contains(&option.as_str()));
-        last.is_some_and(|option| option == flag)
-    };
-    FLAGS.into_iter().filter(move |(flag, against)| counts(flag, against)).map(|(flag, _)| flag)
-}
-
-/// An option that the kernel keeps once for all mounts of a file system.
-pub(super) fn is_of_filesystem(option: &str) -> bool {
-    const OF_A_MOUNT: [&str; 17] = [
-        "noexec",
-        "exec",
-        "noatime",
-        "atime",
-        "relatime",
-        "strictatime",
-        "nodiratime",
-        "diratime",
-        "nosymfollow",
-        "symfollow",
-        "nosuid",
-        "nodev",
-        "ro",
-        "rw",
-        "sync",
-        "lazytime",
-        "nolazytime",
-    ];
-    !OF_A_MOUNT.contains(&option)
-}
-
-/// Whether a publish refuses writes, by its own word or by the volume's access mode.
+/// Whether a publish refuses writes, by its own word, by the volume's access mode or by its mount options.
 pub(super) fn publish_read_only(spec: &VolumeSpec, publish: &PublishSpec) -> bool {
-    publish.read_only || spec.access_mode.read_only()
+    publish.read_only || spec.access_mode.read_only() || remount::read_only(&spec.mount_options)
 }
 
-/// Options of the staging mount that are asked for, visible in mountinfo, and not there. `suid` and `dev` are never allowed, so nosuid
-/// and nodev count as asked for, but on the plain bind of a directory.
-pub(super) fn lost_options(spec: &VolumeSpec, seen: &ObservedVolume) -> Vec<String> {
-    const VISIBLE: [&str; 7] = ["noatime", "nodiratime", "noexec", "nosymfollow", "ro", "nosuid", "nodev"];
+/// Whether a file system that is to be written to takes no writes: it met an error, or somebody remounted it. What a directory lies on is
+/// the host's to repair, and matters where it is to be written to.
+pub(super) fn became_read_only<'a>(
+    spec: &VolumeSpec,
+    seen: &ObservedVolume,
+    publishes: impl IntoIterator<Item = &'a PublishSpec>,
+) -> bool {
+    let is_directory = matches!(spec.backing, Backing::Directory(_));
+    seen.staged.as_ref().is_some_and(|staged| staged.mount.super_read_only())
+        && !spec.access_mode.read_only()
+        && !remount::read_only(by_orchestrator(seen).unwrap_or(&spec.mount_options))
+        && (!is_directory || publishes.into_iter().any(|publish| !publish.read_only))
+}
+
+/// The options of a volume that an orchestrator has staged, which take no heed of what it was given since.
+fn by_orchestrator(seen: &ObservedVolume) -> Option<&[String]> {
+    seen.run.as_ref().filter(|run| run.stage_capability.is_some()).map(|run| run.stage_options.as_slice())
+}
+
+/// Flags that the staged mount or a pod's mount shows otherwise than the options ask for: (expected, found). Whether a pod's mount is
+/// read-only is its publish's to say; see [`wrong_mount`]. What a directory has from the mount it lies on is the host's.
+pub(super) fn wrong_options(spec: &VolumeSpec, seen: &ObservedVolume) -> Vec<(String, String)> {
     let Some(staged) = &seen.staged else { return Vec::new() };
-    let always: &[&str] = if matches!(spec.backing, Backing::Directory(_)) { &[] } else { &["nosuid", "nodev"] };
-    // Of two that contradict each other the last one counts, as in mount(8).
-    let overruled = |option: &str| match option.strip_prefix("no") {
-        Some(positive) => spec.mount_options.iter().any(|other| other == positive),
-        None => spec.mount_options.iter().any(|other| other == "rw"),
+    let is_directory = matches!(spec.backing, Backing::Directory(_));
+    let orchestrators = by_orchestrator(seen);
+    let wanted = remount::wanted_flags(orchestrators.unwrap_or(&spec.mount_options));
+    // An orchestrator's capability says it, and not all of it is looked at here.
+    let may_be_read_only = spec.access_mode.read_only() || orchestrators.is_some();
+    let mut wrong = Vec::new();
+    let mut compare = |mount: &Mount, place: &str, flag: &'static str, asked: bool| {
+        let is = mount.has_option(flag);
+        if asked && !is {
+            wrong.push((flag.to_owned(), format!("not set on {place}")));
+        } else if !asked && is && !is_directory {
+            wrong.push((format!("no {flag}"), format!("{flag} is set on {place}")));
+        }
     };
-    let asked = spec.mount_options.iter().map(String::as_str).chain(always.iter().copied());
-    let visible = asked.filter(|option| VISIBLE.contains(option) && !overruled(option));
-    let mut lost: Vec<String> = visible.filter(|option| !staged.mount.has_option(option)).map(str::to_owned).collect();
-    lost.dedup();
-    lost
+    for flag in remount::FLAGS {
+        // The stage of a directory is a plain bind of what the host has there.
+        let asked = wanted.contains(flag) && !(is_directory && matches!(flag, "nosuid" | "nodev"));
+        let asked = asked || (flag == "ro" && may_be_read_only && staged.mount.read_only());
+        compare(&staged.mount, "the staged mount", flag, asked);
+    }
+    let manifests = |publish: &&ObservedPublish| {
+        let asked = seen.run.as_ref().and_then(|run| run.publishes.get(&publish.target));
+        publish.kind == PublishKind::Mount && asked.is_none_or(|asked| asked.capability.is_none())
+    };
+    for publish in seen.published.iter().filter(manifests) {
+        for flag in remount::FLAGS.into_iter().filter(|flag| *flag != "ro") {
+            compare(&publish.mount, &publish.target.display().to_string(), flag, wanted.contains(flag));
+        }
+    }
+    wrong
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::model::observed::{ObservedBacking, ObservedDevice, ObservedImage};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 use crate::model::{
-    BTRFS_GROWN_LEAST, Backing, Capacity, DeviceBacking, FormatPolicy, ObjectRef, Owner, Probe, SectorSize, VolumeId,
-    VolumeSpec,
+    BTRFS_GROWN_LEAST, Backing, Capacity, DeviceBacking, FormatPolicy, FsType, ObjectRef, Owner, Probe, SectorSize,
+    VolumeId, VolumeSpec,
 };
 
 use super::Refused;
@@ -41,6 +41,16 @@ pub(super) fn sector_size(object: &ObjectRef, was: SectorSize, now: SectorSize) 
 pub(super) fn too_small(object: &ObjectRef, wanted: Capacity, than: Capacity, what: &str) -> Refused {
     let message = format!("{wanted} is asked for and {than} is {what}; a volume never shrinks below that");
     refuse("out-of-range", object, message, format!("ask for at least {than} ({} bytes)", than.get()))
+}
+
+/// Whether a file system can be grown to a size, which its kernel may find too small.
+pub(super) fn may_grow_to(fs: Option<FsType>, to: Capacity) -> bool {
+    fs.and_then(FsType::grown_least).is_none_or(|least| to >= least)
+}
+
+pub(super) fn grown_too_little(object: &ObjectRef, to: Capacity) -> Refused {
+    let message = format!("{to} is asked for, and the kernel resizes no btrfs to less than {BTRFS_GROWN_LEAST}");
+    refuse("out-of-range", object, message, format!("ask for {BTRFS_GROWN_LEAST} or more, or for the size it has"))
 }
 
 pub(super) fn protected(object: &ObjectRef, record: Option<&VolumeRecord>, act: &str) -> Refused {
@@ -200,22 +210,6 @@ pub(super) fn last_bytes(course: &Course<'_>) -> Option<Refused> {
 pub(super) fn keeps_bytes(course: &Course<'_>) -> Option<Refused> {
     let asked = course.end == End::Delete || course.make == Make::Replace;
     last_bytes(course).filter(|_| course.comes_down() && !asked)
-}
-
-pub(super) fn btrfs_too_small(object: &ObjectRef) -> Refused {
-    let message = format!("the kernel resizes no btrfs to less than {BTRFS_GROWN_LEAST}");
-    refuse("out-of-range", object, message, format!("ask for {BTRFS_GROWN_LEAST} or more"))
-}
-
-/// A file system that takes no writes any more, though nobody asked for that: nothing is planned, since only a check can tell why.
-pub(super) fn became_read_only(course: &Course<'_>, manifest: &str) -> Option<String> {
-    let staged = course.seen.staged.as_ref().filter(|_| course.up() && !course.comes_down())?;
-    let asked = course.spec.access_mode.read_only() || course.spec.mount_options.iter().any(|option| option == "ro");
-    (staged.mount.super_read_only() && !asked).then(|| {
-        format!(
-            "its file system has become read-only: the kernel log (dmesg) tells why; csictl destroy {manifest}, then csictl apply {manifest}, checks it and mounts it again"
-        )
-    })
 }
 
 /// A file system csictl made has to be there still.

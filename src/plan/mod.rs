@@ -25,6 +25,7 @@ mod guards;
 mod imperative;
 mod neighbours;
 mod nesting;
+mod options;
 mod orchestrated;
 mod pools;
 mod targets;

@@ -371,6 +371,7 @@ pub(crate) mod tests {
             made_directory: false,
             made_targets: std::collections::BTreeMap::new(),
             applied_ownership: Ownership::default(),
+            modifying: false,
             asked: None,
             attachment: None,
             removing: None,

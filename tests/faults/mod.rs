@@ -10,6 +10,7 @@ mod kill;
 #[cfg(feature = "serve")]
 mod life;
 mod mkfs;
+mod modify;
 mod oracle;
 mod pools;
 mod programs;

@@ -9,11 +9,13 @@ type Row = (&'static str, &'static [&'static str]);
 
 const ROWS: [Row; 30] = [
     (
-        "SIGKILL at every call of apply, destroy, expand, snapshot, delete",
+        "SIGKILL at every call of apply, destroy, expand, modify, snapshot, delete",
         &[
             "apply_killed_anywhere_is_finished_by_the_next_apply",
             "destroy_killed_anywhere_loses_nothing",
             "expand_killed_anywhere_is_finished_by_the_next_apply",
+            "modify_killed_anywhere_is_finished_by_the_next_apply",
+            "a_change_killed_or_failing_at_any_effect_is_unfinished_and_the_next_one_ends_it",
             "snapshot_killed_anywhere_leaves_the_volume_writable",
             "delete_killed_anywhere_loses_only_what_was_named",
             "an_apply_killed_anywhere_is_ended_by_the_next",
@@ -55,6 +57,7 @@ const ROWS: [Row; 30] = [
             "an_error_at_any_call_of_apply_is_told_and_the_next_apply_finishes",
             "an_error_at_any_call_of_destroy_is_told_and_loses_nothing",
             "an_error_at_any_call_of_expand_and_snapshot_is_told_and_loses_nothing",
+            "an_error_at_any_call_of_modify_is_told_and_the_next_apply_finishes",
             "an_error_anywhere_is_told_and_the_next_apply_ends_the_work",
         ],
     ),

@@ -51,6 +51,140 @@ fn what_changes_in_place_is_one_modify() {
     }
 }
 
+const CYCLE: [&str; 7] = [
+    "unpublish volume.db /srv/db",
+    "unstage volume.db <- s1",
+    "detach volume.db <- s2",
+    "modify volume.db <- s3",
+    "attach volume.db <- s4",
+    "stage volume.db <- s5",
+    "publish volume.db /srv/db <- s1,s6",
+];
+
+#[test]
+fn options_change_in_place_where_the_running_mounts_take_them_and_else_offline() {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let cases: [(FsType, &str, &str, bool); 10] = [
+        (FsType::Ext4, "", "noexec noatime commit=30", false),
+        (FsType::Ext4, "noexec noatime", "relatime", false),
+        (FsType::Ext4, "ro", "", false),
+        (FsType::Ext4, "", "ro", false),
+        (FsType::Ext4, "commit=30", "stripe=16", true),
+        (FsType::Ext4, "stripe=16", "", true),
+        (FsType::Ext4, "", "data=journal", true),
+        (FsType::Xfs, "logbsize=64k", "allocsize=1m", true),
+        (FsType::Btrfs, "", "compress=lzo", false),
+        (FsType::Btrfs, "nodatacow", "", true),
+    ];
+    for (fs, was, now, offline) in cases {
+        let mut spec = with_fs(image("db"), fs);
+        spec.mount_options = words(was);
+        let mut world = World::new().with(spec).shown("app", "db", "/srv/db").applied();
+        assert!(world.plan().is_empty() && world.plan().drift.is_empty(), "{was}: {:?}", world.plan().drift);
+        world = world.edit("db", |spec| spec.mount_options = words(now));
+        let plan = world.plan();
+
+        let expected = if offline { CYCLE.to_vec() } else { vec!["modify volume.db"] };
+        assert_eq!(shown(&plan), expected, "{fs} {was} -> {now}");
+        assert_eq!(plan.steps[0].risk == Risk::Offline, offline, "{fs} {was} -> {now}");
+        assert!(!offline || plan.steps[0].reason.contains("mount"), "{}", plan.steps[0].reason);
+        world.run(&plan);
+        assert!(world.plan().is_empty() && world.plan().drift.is_empty(), "{was} -> {now}: {:?}", world.plan().drift);
+    }
+}
+
+#[test]
+fn options_that_memory_takes_only_at_mount_are_refused_for_its_files_would_go() {
+    let world = World::new().with(tmpfs("v")).shown("app", "v", "/t").applied();
+    let plan = world.edit("v", |spec| spec.mount_options = vec!["noswap".to_owned()]).plan();
+
+    assert_eq!(plan.refused.iter().map(|refused| refused.code).collect::<Vec<_>>(), ["incompatible"]);
+    assert!(plan.refused[0].message.contains("noswap"), "{}", plan.refused[0].message);
+}
+
+#[test]
+fn flags_changed_by_hand_are_drift_and_put_back_wherever_they_were_changed() {
+    type Edit = fn(&mut Vec<String>);
+    let cases: [(&str, Edit); 3] = [
+        ("nosuid", |options| options.retain(|option| option != "nosuid")),
+        ("nodev", |options| options.retain(|option| option != "nodev")),
+        ("no noexec", |options| options.push("noexec".to_owned())),
+    ];
+    for (expected, edit) in cases {
+        for at_target in [false, true] {
+            let mut world = db();
+            let seen = world.seen("db");
+            let mount = match at_target {
+                true => &mut seen.published[0].mount,
+                false => &mut seen.staged.as_mut().unwrap().mount,
+            };
+            edit(&mut mount.options);
+            let plan = world.plan();
+
+            assert_eq!(plan.drift.iter().map(|drift| drift.expected.as_str()).collect::<Vec<_>>(), [expected]);
+            assert_eq!(plan.drift[0].found.contains("/srv/db"), at_target, "{}", plan.drift[0].found);
+            assert_eq!(shown(&plan), ["modify volume.db"], "{expected}");
+            assert_eq!(plan.changes[0].title, "restore");
+            world.run(&plan);
+            assert!(world.plan().is_empty() && world.plan().drift.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_file_system_that_became_read_only_is_checked_and_mounted_anew() {
+    for word in ["ro", "emergency_ro"] {
+        let mut world = db();
+        world.seen("db").staged.as_mut().unwrap().mount.super_options = vec![word.to_owned()];
+        let plan = world.plan();
+
+        assert_eq!(plan.drift.len(), 1);
+        let steps: Vec<_> = verbs(&plan);
+        let expected = [Verb::Unpublish, Verb::Unstage, Verb::Detach, Verb::Attach, Verb::Stage, Verb::Publish];
+        assert_eq!(steps, expected, "{word}");
+        assert!(plan.steps[0].reason.contains("read-only"), "{}", plan.steps[0].reason);
+        world.run(&plan);
+        assert!(world.plan().is_empty() && world.plan().drift.is_empty());
+    }
+    let mut world = World::new().with(tmpfs("v")).shown("app", "v", "/t").applied();
+    world.seen("v").staged.as_mut().unwrap().mount.super_options = vec!["ro".to_owned()];
+    assert_eq!(shown(&world.plan()), ["modify volume.v"], "memory keeps its files");
+    let mut world = World::new().with(directory("v", "/files")).shown("app", "v", "/t").applied();
+    world.seen("v").staged.as_mut().unwrap().mount.super_options = vec!["ro".to_owned()];
+    assert_eq!(world.plan().refused[0].code, "not-ready", "the host's file system is the host's to repair");
+}
+
+#[test]
+fn a_btrfs_that_its_kernel_would_not_grow_is_refused_before_anything_is_done() {
+    let mib = |mib| move |spec: &mut VolumeSpec| spec.capacity.as_mut().unwrap().required = Capacity::mib(mib);
+    let small = || {
+        let mut spec = with_fs(image("db"), FsType::Btrfs);
+        mib(200)(&mut spec);
+        World::new().with(spec)
+    };
+    let world = small().shown("app", "db", "/srv/db").applied();
+    let plan = world.clone().edit("db", mib(250)).plan();
+    assert_eq!(plan.refused.iter().map(|refused| refused.code).collect::<Vec<_>>(), ["out-of-range"]);
+    assert!(plan.steps.iter().all(|step| step.verb() != Verb::Expand));
+    assert!(world.edit("db", mib(256)).plan().refused.is_empty());
+    let mut copy = super::world::clone_of("copy", "db");
+    mib(220)(&mut copy);
+    let plan = small().applied().with(copy).plan();
+    assert_eq!(plan.refused.iter().map(|refused| refused.code).collect::<Vec<_>>(), ["out-of-range"], "a clone");
+}
+
+#[test]
+fn a_change_that_was_cut_off_is_made_again_whatever_the_manifest_says_now() {
+    let mut world = db();
+    world.record("db").modifying = true;
+    let plan = world.plan();
+
+    assert_eq!(shown(&plan), ["modify volume.db"]);
+    assert_eq!(plan.changes[0].details[0].0, "an earlier change");
+    world.run(&plan);
+    assert!(world.plan().is_empty());
+}
+
 #[test]
 fn growth_is_online_where_the_machine_can() {
     for spec in [image("v"), with_fs(image("v"), FsType::Xfs), raw("v")] {

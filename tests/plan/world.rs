@@ -279,7 +279,9 @@ impl World {
                 let mut mount = mount(fresh, device, &request.staging_path);
                 mount.options.extend(request.mount_options.iter().cloned());
                 seen.staged = Some(ObservedStage { mount, depth: 1 });
-                run_record(seen, &request.id).staging_path = Some(request.staging_path.clone());
+                let run = run_record(seen, &request.id);
+                run.staging_path = Some(request.staging_path.clone());
+                run.stage_options.clone_from(&request.mount_options);
                 if let Recorded::Present(record) = &mut seen.record {
                     record.format = FormatMark::Done;
                 }
@@ -333,10 +335,18 @@ impl World {
                 if let Some(staged) = &mut seen.staged {
                     staged.mount.options = vec!["rw".to_owned(), "nosuid".to_owned(), "nodev".to_owned()];
                     staged.mount.options.extend(spec.mount_options.iter().cloned());
+                    staged.mount.super_options = vec!["rw".to_owned()];
+                    run_record(seen, &spec.id).stage_options.clone_from(&spec.mount_options);
+                }
+                let run = seen.run.clone();
+                for publish in seen.published.iter_mut().filter(|publish| publish.kind == PublishKind::Mount) {
+                    let asked = run.as_ref().and_then(|run| run.publishes.get(&publish.target));
+                    publish.mount.options = shown_options(spec, asked.is_some_and(|asked| asked.read_only));
                 }
                 let Recorded::Present(record) = &mut seen.record else { panic!("modify without a record") };
                 let kept = record.spec.capacity;
                 record.spec = (**spec).clone();
+                record.modifying = false;
                 if let (Some(kept), Some(range)) = (kept, &mut record.spec.capacity) {
                     range.required = kept.required;
                 }
@@ -403,6 +413,7 @@ impl World {
             made_directory: false,
             made_targets: BTreeMap::new(),
             applied_ownership: spec.ownership,
+            modifying: false,
             asked: None,
             attachment: None,
             removing: None,
@@ -434,15 +445,10 @@ impl World {
         };
         let mut mount = mount(fresh, device, &publish.target);
         mount.parent = below;
-        if publish.read_only {
-            mount.options[0] = "ro".to_owned();
+        if let Recorded::Present(record) = &seen.record {
+            mount.options = shown_options(&record.spec, publish.read_only);
         }
         mount.shared = publish.propagation == Propagation::Bidirectional;
-        if let (PublishKind::Mount, Recorded::Present(record)) = (publish.kind, &seen.record) {
-            let flags = ["noexec", "noatime", "nodiratime", "nosymfollow"];
-            let asked = record.spec.mount_options.iter().filter(|option| flags.contains(&option.as_str()));
-            mount.options.extend(asked.cloned());
-        }
         seen.published.push(ObservedPublish {
             target: publish.target.clone(),
             pod: Some(publish.pod.clone()),
@@ -532,6 +538,15 @@ fn run_record<'a>(seen: &'a mut ObservedVolume, id: &VolumeId) -> &'a mut RunRec
         loop_index: None,
         publishes: BTreeMap::new(),
     })
+}
+
+/// The options of a mount that a pod has of a volume.
+fn shown_options(spec: &VolumeSpec, read_only: bool) -> Vec<String> {
+    let reads = read_only || spec.mount_options.iter().any(|option| option == "ro");
+    let mut options = [if reads { "ro" } else { "rw" }, "nosuid", "nodev"].map(str::to_owned).to_vec();
+    let flag = |option: &&String| ["noexec", "noatime", "nodiratime", "nosymfollow"].contains(&option.as_str());
+    options.extend(spec.mount_options.iter().filter(flag).cloned());
+    options
 }
 
 fn mount(id: u32, device: BlockId, target: &Path) -> Mount {

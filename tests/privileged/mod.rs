@@ -9,6 +9,7 @@ mod helpers;
 mod images;
 mod loops;
 mod mounts;
+mod options;
 mod probe;
 mod records;
 mod rig;

@@ -51,7 +51,8 @@ fn modify(plugin: &Plugin, id: &VolumeId, wanted: &Mutable) -> Result<Controller
     if let Some(options) = &wanted.mount_options {
         spec.mount_options = options_of(id, &spec, options)?;
     }
-    if spec != record.spec {
+    // One that was cut off is done again, also where its caller has thought better of it.
+    if spec != record.spec || record.modifying {
         plugin.driver().modify(&spec).map_err(|error| status::of(&error))?;
     }
     drop(reservation);

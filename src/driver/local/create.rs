@@ -64,6 +64,7 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         made_directory: false,
         made_targets: BTreeMap::new(),
         applied_ownership: Ownership::default(),
+        modifying: false,
         asked: None,
         attachment: None,
         removing: None,
@@ -137,7 +138,10 @@ fn again(s: &mut Session<'_>, record: &VolumeRecord, spec: &VolumeSpec, notes: &
         }
         Backing::Image(backing) => {
             if let Backing::Image(kept) = &mut merged.spec.backing {
-                kept.sector_size = record.spec.backing.as_image().map_or(kept.sector_size, |image| image.sector_size);
+                let was = record.spec.backing.as_image();
+                kept.sector_size = was.map_or(kept.sector_size, |image| image.sector_size);
+                // What is still to be allocated is modify's to do, and to write down.
+                kept.allocate = was.map_or(kept.allocate, |image| image.allocate);
             }
             let found = guard::image(s, record, backing)?;
             let says = found.identity.as_ref().is_some_and(|identity| identity.protected);

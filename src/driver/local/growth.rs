@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use crate::driver::{Refusal, Result};
 use crate::host::GrowthFiles;
 use crate::model::record::VolumeRecord;
-use crate::model::{BTRFS_GROWN_LEAST, Backing, Capacity, Done, FsType};
+use crate::model::{Backing, Capacity, Done, FsType};
 
 use super::session::{Session, with_help};
 
 /// Refuses a size to which no file system of that type could be grown.
 pub(super) fn is_enough(s: &Session<'_>, fs: Option<FsType>, from: Capacity, to: Capacity) -> Result<()> {
-    if to <= from || can_reach(fs, to) {
-        return Ok(());
+    match fs.and_then(FsType::grown_least).filter(|least| to > from && to < *least) {
+        None => Ok(()),
+        Some(least) => Err(s.refuse(
+            Refusal::OutOfRange,
+            format!("the kernel resizes no btrfs to less than {least}"),
+            format!("ask for {least} or more, or leave it at {from}"),
+        )),
     }
-    Err(s.refuse(
-        Refusal::OutOfRange,
-        format!("the kernel resizes no btrfs to less than {BTRFS_GROWN_LEAST}"),
-        format!("ask for {BTRFS_GROWN_LEAST} or more, or leave it at {from}"),
-    ))
 }
 
 /// Whether a file system of that type can be grown to that size.
 pub(super) fn can_reach(fs: Option<FsType>, to: Capacity) -> bool {
-    fs != Some(FsType::Btrfs) || to >= BTRFS_GROWN_LEAST
+    fs.and_then(FsType::grown_least).is_none_or(|least| to >= least)
 }
 
 /// The files of a growth: beside an image; a device's among the records.

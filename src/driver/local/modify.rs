@@ -2,12 +2,12 @@
 
 use crate::driver::{Refusal, Result};
 use crate::model::action::{Outcome, StageRequest};
-use crate::model::record::{FormatMark, Recorded, VolumeRecord};
-use crate::model::{Allocate, Backing, Done, LoopDevice, Owner, Probe, VolumeSpec};
+use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
+use crate::model::{Allocate, Backing, Done, LoopDevice, Owner, Ownership, Probe, VolumeSpec};
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, guard, stage};
+use super::{LocalDriver, guard, publish, stage};
 
 pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome> {
     let mut s = driver.open(&spec.id)?;
@@ -43,41 +43,51 @@ fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) ->
     Ok(is)
 }
 
-pub(super) fn modify_locked(s: &mut Session<'_>, mut record: VolumeRecord, spec: &VolumeSpec) -> Result<Outcome> {
+pub(super) fn modify_locked(s: &mut Session<'_>, record: VolumeRecord, spec: &VolumeSpec) -> Result<Outcome> {
     let mut notes = Vec::new();
     let was = s.record.present().cloned().unwrap_or_else(|| record.clone());
     let own = Own::of(s, Some(&record))?;
     many_to_one(s, &own, spec)?;
-    record.spec = merged(&was.spec, spec);
     // A modified volume is one its manifest was applied to.
-    record.rebuilt = false;
-    let mut done = if was == record { Done::Already } else { Done::Changed };
-    if let Backing::Image(backing) = record.spec.backing.clone() {
-        let image = guard::image(s, &record, &backing)?;
-        let identity = guard::identity_of(&record.spec, record.fs_uuid, backing.sector_size);
-        let set = s.host().set_identity(&image.path, &identity).map_err(|error| s.fail(error))?;
-        let was_full = was.spec.backing.as_image().is_some_and(|image| image.allocate == Allocate::Full);
-        if backing.allocate == Allocate::Full && (!was_full || image.allocated < image.size) {
-            let allocated = s.host().allocate_image(&image.path, image.file).map_err(|error| s.fail(error))?;
-            if allocated == Done::Changed {
-                done = Done::Changed;
-            }
-            if own::loop_of(s, &record)?.is_some() && !was_full {
-                notes.push("discards reach the file until the next attach; it stays full from then on".to_owned());
-            }
-        }
-        if set == Done::Changed {
-            done = Done::Changed;
-        }
+    let mut wanted = VolumeRecord { spec: merged(&was.spec, spec), rebuilt: false, modifying: false, ..record };
+    if was.modifying {
+        // Which owner and mode it was left with is not known.
+        wanted.applied_ownership = Ownership::default();
     }
-    // Over gRPC it is staged with what NodeStageVolume asked for as well, and takes new options at its next stage.
-    let by_manifest = record.spec.owner != Owner::Csi;
-    if by_manifest && remount(s, &mut record, &own, &mut notes)? == Done::Changed {
+    let mut done = if was == wanted { Done::Already } else { Done::Changed };
+    // Until everything is done the record keeps the spec that is known to be in force, with a mark that it may not be.
+    if done == Done::Changed {
+        s.put_record(VolumeRecord { modifying: true, ..was.clone() }, true)?;
+    }
+    if allocate(s, &was, &wanted, &mut notes)? == Done::Changed {
         done = Done::Changed;
     }
-    // After the machine was changed: what failed or was killed on the way still differs from what is recorded, and is done again.
-    s.put_record(record, true)?;
+    // Over gRPC it is staged with what NodeStageVolume asked for as well, and takes new options at its next stage.
+    let by_manifest = wanted.spec.owner != Owner::Csi;
+    if by_manifest && remount(s, &was, &mut wanted, &own, &mut notes)? == Done::Changed {
+        done = Done::Changed;
+    }
+    s.put_record(wanted, true)?;
     Ok(Outcome { done, notes })
+}
+
+/// What the image says of itself, and its bytes where they are to be reserved now.
+fn allocate(s: &Session<'_>, was: &VolumeRecord, wanted: &VolumeRecord, notes: &mut Vec<String>) -> Result<Done> {
+    let Backing::Image(backing) = &wanted.spec.backing else { return Ok(Done::Already) };
+    let image = guard::image(s, wanted, backing)?;
+    let identity = guard::identity_of(&wanted.spec, wanted.fs_uuid, backing.sector_size);
+    let mut done = s.host().set_identity(&image.path, &identity).map_err(|error| s.fail(error))?;
+    let was_full = was.spec.backing.as_image().is_some_and(|image| image.allocate == Allocate::Full);
+    if backing.allocate == Allocate::Full && (!was_full || image.allocated < image.size) {
+        let allocated = s.host().allocate_image(&image.path, image.file).map_err(|error| s.fail(error))?;
+        if allocated == Done::Changed {
+            done = Done::Changed;
+        }
+        if own::loop_of(s, wanted)?.is_some() && !was_full {
+            notes.push("discards reach the file until the next attach; it stays full from then on".to_owned());
+        }
+    }
+    Ok(done)
 }
 
 /// The spec as wanted, with what modify does not change: the size, the source, the sector size.
@@ -115,16 +125,20 @@ fn many_to_one(s: &Session<'_>, own: &Own, spec: &VolumeSpec) -> Result<()> {
     ))
 }
 
-/// Brings the stage's options, and owner and mode of its root, to what the record says.
-fn remount(s: &mut Session<'_>, record: &mut VolumeRecord, own: &Own, notes: &mut Vec<String>) -> Result<Done> {
+/// Brings the options of the stage and of what is published from it, and owner and mode of its root, to what the record says.
+fn remount(
+    s: &mut Session<'_>,
+    was: &VolumeRecord,
+    record: &mut VolumeRecord,
+    own: &Own,
+    notes: &mut Vec<String>,
+) -> Result<Done> {
     if record.spec.is_raw() {
         return Ok(Done::Already);
     }
     let run = s.run_or_new()?;
     let path = run.staging_path.clone().unwrap_or_else(|| s.layout().staging_path(&s.id));
-    if own.stack(s, &path)?.top().is_none() {
-        return Ok(Done::Already);
-    }
+    let Some(staged) = own.stack(s, &path)?.top().map(|mount| mount.device) else { return Ok(Done::Already) };
     let request = StageRequest {
         id: s.id.clone(),
         staging_path: path.clone(),
@@ -134,12 +148,21 @@ fn remount(s: &mut Session<'_>, record: &mut VolumeRecord, own: &Own, notes: &mu
     let options = stage::options(s, &record.spec, record.spec.access_mode.read_only(), &request.mount_options)?;
     let node = own::loop_of(s, record)?.map(|device: LoopDevice| (device.node(), device.block));
     let mount = stage::fs_mount(s, record, &request, options, node)?;
-    let mut done = s.host().remount(&mount).map_err(|error| s.fail(error))?;
-    let mut run = run;
-    run.staging_path = Some(path.clone());
-    run.stage_options.clone_from(&request.mount_options);
-    s.put_run(run)?;
-    if stage::own_root(s, record, &path, (false, None), notes)? == Done::Changed {
+    // Written before, so that an option that a killed run left on it is known to be there.
+    let intent =
+        RunRecord { staging_path: Some(path.clone()), stage_options: request.mount_options.clone(), ..run.clone() };
+    s.put_run(intent)?;
+    let remounted = s.host().remount(&mount);
+    if remounted.is_err() {
+        // The first error is the one that tells; an option too many on record costs a new mount, no more.
+        let _ = s.put_run(run);
+    }
+    let mut done = remounted.map_err(|error| s.busy(error, staged, Some(&path)))?;
+    if publish::change_flags(s, record, own)? == Done::Changed {
+        done = Done::Changed;
+    }
+    let changed = was.modifying || was.spec.ownership != record.spec.ownership;
+    if stage::own_root(s, record, &path, (changed, None), notes)? == Done::Changed {
         done = Done::Changed;
     }
     Ok(done)

@@ -8,15 +8,26 @@ use crate::host::BindMount;
 use crate::model::action::Outcome;
 use crate::model::observed::TargetKind;
 use crate::model::record::VolumeRecord;
-use crate::model::{Backing, BlockId, Done, Mount, PublishKind, PublishSpec};
+use crate::model::{Backing, BlockId, Done, Mount, PublishKind, PublishSpec, remount};
 
 use super::own::{self, Own};
 use super::session::Session;
 use super::{LocalDriver, attach, guard, neighbours, places, usage};
 
 /// Options of the mount itself that a publish takes over from the stage.
-const PER_MOUNT: [&str; 8] =
-    ["noexec", "noatime", "nodiratime", "relatime", "strictatime", "nosymfollow", "nosuid", "nodev"];
+const PER_MOUNT: [&str; 11] = [
+    "exec",
+    "noexec",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "strictatime",
+    "nosymfollow",
+    "nosuid",
+    "nodev",
+];
 
 /// What is bound.
 struct Shown {
@@ -92,19 +103,23 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
     if let Some(group) = group.filter(|_| !read_only && publish.kind == PublishKind::Mount) {
         s.host().change_group(&shown.source, group).map_err(|error| s.fail(error))?;
     }
-    let request = BindMount {
+    let request = bind_mount(&s, &record, publish, shown);
+    s.host().bind(&request).map_err(|error| s.fail(error))?;
+    Ok(Done::Changed.into())
+}
+
+fn bind_mount(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec, shown: Shown) -> BindMount {
+    BindMount {
         source: shown.source,
         expect: shown.expect,
         sub_path: publish.sub_path.clone(),
         target: publish.target.clone(),
         trusted_root: publish.trusted_root.clone(),
         kind: publish.kind,
-        read_only,
+        read_only: read_only(record, publish),
         propagation: publish.propagation,
-        options: options(&s, &record, publish),
-    };
-    s.host().bind(&request).map_err(|error| s.fail(error))?;
-    Ok(Done::Changed.into())
+        options: options(s, record, publish),
+    }
 }
 
 /// Makes a path inside the volume that is missing, following no link. Where it cannot be made, the bind says what is wrong with it.
@@ -115,10 +130,27 @@ fn make_inside(s: &Session<'_>, stage: &Path, sub_path: &Path) {
     }
 }
 
-/// Whether writes through it are refused: the publish says so, or the access mode.
+/// Gives the publishes of a manifest that are there the flags that go with the record's options.
+pub(super) fn change_flags(s: &Session<'_>, record: &VolumeRecord, own: &Own) -> Result<Done> {
+    let mut done = Done::Already;
+    let publishes = s.run.present().into_iter().flat_map(|run| run.publishes.values());
+    for publish in publishes.filter(|publish| publish.capability.is_none() && publish.kind == PublishKind::Mount) {
+        let stack = own.stack(s, &publish.target)?;
+        let Some(mount) = stack.top().filter(|_| stack.foreign.is_none()) else { continue };
+        let shown = Shown { source: mount.source.clone(), expect: mount.device };
+        let request = bind_mount(s, record, publish, shown);
+        if s.host().change_flags(&request).map_err(|error| s.fail(error))? == Done::Changed {
+            done = Done::Changed;
+        }
+    }
+    Ok(done)
+}
+
+/// Whether writes through it are refused: the publish says so, the access mode, or the mount options.
 fn read_only(record: &VolumeRecord, publish: &PublishSpec) -> bool {
     let capability = publish.capability.as_ref();
     publish.read_only
+        || (capability.is_none() && remount::read_only(&record.spec.mount_options))
         || usage::read_only(record, capability)
         || capability.is_some_and(|capability| capability.mount_flags.iter().any(|flag| flag == "ro"))
 }

@@ -91,6 +91,7 @@ pub(super) fn from_image(
         made_targets: BTreeMap::new(),
         // Nobody knows what was applied: it is not applied again.
         applied_ownership: Ownership::default(),
+        modifying: false,
         asked: None,
         attachment: None,
         removing: None,

@@ -178,12 +178,7 @@ fn not_staged_elsewhere(s: &Session<'_>, own: &Own, run: &RunRecord, request: &S
 
 /// Every option of the mount: those asked for, checked once more, and those that are always set.
 pub(super) fn options(s: &Session<'_>, spec: &VolumeSpec, read_only: bool, asked: &[String]) -> Result<Vec<String>> {
-    let kind = match (&spec.backing, &spec.fs) {
-        (Backing::Tmpfs(_), _) => MountKind::Tmpfs,
-        (Backing::Directory(_), _) => MountKind::Bind,
-        (_, Some(fs)) => MountKind::Fs(fs.fs_type),
-        (_, None) => return Ok(Vec::new()),
-    };
+    let Some(kind) = MountKind::of(spec) else { return Ok(Vec::new()) };
     let accepted = check_all(kind, asked).map_err(|refused| {
         let what: Vec<String> = refused.into_iter().map(|(_, refused)| refused.to_string()).collect();
         s.refuse(Refusal::Unsupported, what.join("; "), "leave it out of mount_options")
@@ -454,12 +449,12 @@ fn explain(s: &Session<'_>, record: &VolumeRecord, storage: Option<&Storage>, er
 }
 
 /// Gives the root inode its owner, mode and group, where they were asked for and not yet given; the group is that of the record unless
-/// another is asked for.
+/// another is asked for. `new`: it was mounted just now, or they were asked for just now.
 pub(super) fn own_root(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
     staging_path: &Path,
-    (mounted_now, group): (bool, Option<u32>),
+    (new, group): (bool, Option<u32>),
     notes: &mut Vec<String>,
 ) -> Result<Done> {
     let spec = record.spec.clone();
@@ -469,7 +464,7 @@ pub(super) fn own_root(
         return Ok(Done::Already);
     }
     if matches!(spec.backing, Backing::Directory(_)) && !record.made_directory {
-        if mounted_now {
+        if new {
             notes.push("owner, mode and fs_group are left as they are: csictl did not make that directory".to_owned());
         }
         return Ok(Done::Already);
@@ -477,7 +472,7 @@ pub(super) fn own_root(
     let mut done = Done::Already;
     // Memory forgets what it was given; everything else remembers it, and a later chown by an application is its own business.
     let scratch = matches!(spec.backing, Backing::Tmpfs(_));
-    let due = if scratch { mounted_now } else { record.applied_ownership != spec.ownership };
+    let due = if scratch { new } else { record.applied_ownership != spec.ownership };
     if due && spec.ownership != Ownership::default() {
         done = s.host().set_ownership(staging_path, spec.ownership).map_err(|error| s.fail(error))?;
     }

@@ -11,7 +11,7 @@ use super::errors::{failed, refused, wrong};
 use super::landing::{Landing, propagation_bits};
 use super::{lookup, mount, options, path, sys};
 use crate::host::{BindMount, ErrorKind, FsMount, Result};
-use crate::model::{BlockId, Propagation, PublishKind};
+use crate::model::{BlockId, Done, Propagation, PublishKind};
 
 const ACT: &str = "bind";
 
@@ -21,18 +21,50 @@ pub fn bind(request: &BindMount) -> Result<()> {
         PublishKind::Mount => open_staged(request)?,
         PublishKind::Device => open_node(request)?,
     };
-    let mut always = if request.read_only { sys::attr::RDONLY } else { 0 };
-    always |= match request.kind {
-        PublishKind::Mount => sys::attr::NOSUID | sys::attr::NODEV,
-        // nodev would refuse to open the very node that is published.
-        PublishKind::Device => sys::attr::NOSUID | sys::attr::NOEXEC,
-    };
-    let mut attributes = options::attributes(&request.options, always);
+    let mut attributes = options::attributes(&request.options, always(request));
     attributes.propagation = propagation_bits(request.propagation);
     let (from, _) = lookup::mount_of(source.as_fd(), &request.source)?;
     let landing = Landing::open(ACT, &request.trusted_root, &request.target)?;
     place(source.as_fd(), &attributes, &landing, &request.source)?;
     landing.settle(request.propagation, |mount| mount.device == from.device).map(drop)
+}
+
+/// Flags that a bind has whatever its options are.
+fn always(request: &BindMount) -> u64 {
+    let read_only = if request.read_only { sys::attr::RDONLY } else { 0 };
+    read_only
+        | match request.kind {
+            PublishKind::Mount => sys::attr::NOSUID | sys::attr::NODEV,
+            // nodev would refuse to open the very node that is published.
+            PublishKind::Device => sys::attr::NOSUID | sys::attr::NOEXEC,
+        }
+}
+
+/// Gives a bind that is there its flags, those it has and is not asked for taken away in the same call.
+pub fn change_flags(request: &BindMount) -> Result<Done> {
+    const ACT: &str = "change the flags of";
+    let fd = path::open_target(ACT, &request.trusted_root, &request.target)?;
+    let (before, is_root) = lookup::mount_of(fd.as_fd(), &request.target)?;
+    if !is_root || before.target != request.target {
+        return Err(wrong(ErrorKind::NotFound, ACT, &request.target, "nothing is mounted there"));
+    }
+    if before.device != request.expect {
+        let cause =
+            format!("the file system of device {} is mounted there, not that of {}", before.device, request.expect);
+        return Err(wrong(ErrorKind::Foreign, ACT, &request.target, cause));
+    }
+    let attributes = exactly(options::attributes(&request.options, always(request)));
+    sys::mount_setattr(fd.as_fd(), &attributes).map_err(failed(ACT, &request.target))?;
+    let (after, _) = lookup::mount_of(fd.as_fd(), &request.target)?;
+    Ok(if before.options == after.options { Done::Already } else { Done::Changed })
+}
+
+/// The same attributes, with all others cleared.
+fn exactly(mut attributes: sys::MountAttr) -> sys::MountAttr {
+    use sys::attr;
+    let all = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NODIRATIME | attr::NOSYMFOLLOW;
+    attributes.clear |= (all & !attributes.set) | attr::ATIME_MASK;
+    attributes
 }
 
 /// A directory of the staged mount: the path has to be a mount of the device meant, never the plain directory below it.
@@ -107,15 +139,8 @@ pub fn directory(request: &FsMount) -> Result<()> {
 
 /// The flags of a directory volume's mount; in place also those that are no longer asked for are cleared.
 pub fn directory_attributes(request: &FsMount, in_place: bool) -> sys::MountAttr {
-    use sys::attr;
-    let mut attributes = options::attributes(&request.options, 0);
-    if in_place {
-        attributes.clear |=
-            (attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NODIRATIME | attr::NOSYMFOLLOW)
-                & !attributes.set;
-        attributes.clear |= attr::ATIME_MASK;
-    }
-    attributes
+    let attributes = options::attributes(&request.options, 0);
+    if in_place { exactly(attributes) } else { attributes }
 }
 
 /// Clones what `source` is open on, gives the clone its flags while nobody sees it, and moves it onto the landing.

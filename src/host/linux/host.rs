@@ -380,6 +380,10 @@ impl Host for LinuxHost {
         bind::bind(request)
     }
 
+    fn change_flags(&self, request: &BindMount) -> Result<Done> {
+        bind::change_flags(request)
+    }
+
     fn unmount(&self, request: &Unmount) -> Result<Done> {
         unmount::unmount(request)
     }

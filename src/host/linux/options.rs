@@ -31,11 +31,17 @@ pub fn split(options: &[String]) -> Split {
             "exec" => flags.remove(MountFlags::NOEXEC),
             "noexec" => flags.insert(MountFlags::NOEXEC),
             "atime" => flags.remove(MountFlags::NOATIME),
-            "noatime" => flags.insert(MountFlags::NOATIME),
+            // Of the three modes there is one at a time.
+            "noatime" | "relatime" | "strictatime" => {
+                flags.remove(MountFlags::NOATIME | MountFlags::RELATIME | MountFlags::STRICTATIME);
+                flags.insert(match option.as_str() {
+                    "noatime" => MountFlags::NOATIME,
+                    "relatime" => MountFlags::RELATIME,
+                    _ => MountFlags::STRICTATIME,
+                });
+            }
             "diratime" => flags.remove(MountFlags::NODIRATIME),
             "nodiratime" => flags.insert(MountFlags::NODIRATIME),
-            "relatime" => flags.insert(MountFlags::RELATIME),
-            "strictatime" => flags.insert(MountFlags::STRICTATIME),
             "sync" => flags.insert(MountFlags::SYNCHRONOUS),
             "async" => flags.remove(MountFlags::SYNCHRONOUS),
             "dirsync" => flags.insert(MountFlags::DIRSYNC),

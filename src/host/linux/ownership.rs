@@ -56,6 +56,10 @@ pub fn change_group(path: &Path, group: u32) -> Result<Done> {
     if before.st_gid == group && before.st_mode & SETGID != 0 {
         return Ok(Done::Already);
     }
+    if before.st_mode & SETGID != 0 {
+        // The mark of the group it had: killed in the walk, files have the one or the other, and the root may vouch for neither.
+        fchmod(&root, Mode::from_raw_mode(before.st_mode & PERMISSIONS & !SETGID)).map_err(refused(ACT, path))?;
+    }
     walk(root.as_fd(), before.st_dev, group, path)?;
     give(root.as_fd(), &before, group, path)?;
     Ok(Done::Changed)

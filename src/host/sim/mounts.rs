@@ -62,6 +62,16 @@ fn shown_option(option: &str) -> String {
     size.map_or_else(|| option.to_owned(), |bytes| format!("size={}k", bytes / 1024))
 }
 
+/// The options that a bind shows.
+fn bind_options(request: &BindMount) -> Vec<String> {
+    let mut options = request.options.clone();
+    options.push(if request.read_only { "ro" } else { "rw" }.to_owned());
+    if request.kind == PublishKind::Mount {
+        options.extend(["nosuid".to_owned(), "nodev".to_owned()]);
+    }
+    split_options(&options).0
+}
+
 impl Machine {
     /// Where something is to be mounted: below a trusted root, by no link, made where that is allowed.
     fn mount_point(&mut self, act: &'static str, root: &Path, target: &Path, make: bool) -> Result<Spot> {
@@ -279,11 +289,6 @@ impl Machine {
         self.privileged(ACT, &request.target)?;
         let at = self.mount_point(ACT, &request.trusted_root, &request.target, false)?;
         let is_directory = self.node_at(&at).and_then(Node::entries).is_some();
-        let mut options = request.options.clone();
-        options.push(if request.read_only { "ro" } else { "rw" }.to_owned());
-        if request.kind == PublishKind::Mount {
-            options.extend(["nosuid".to_owned(), "nodev".to_owned()]);
-        }
         let mount = Mount {
             id: 0,
             parent: 0,
@@ -292,7 +297,7 @@ impl Machine {
             target: PathBuf::new(),
             fs_type: String::new(),
             source: PathBuf::new(),
-            options: split_options(&options).0,
+            options: bind_options(request),
             super_options: Vec::new(),
             shared: request.propagation == Propagation::Bidirectional,
             slave: request.propagation == Propagation::HostToContainer,
@@ -345,6 +350,24 @@ impl Machine {
                 self.bind_spot(ACT, &at, &source, mount, None)
             }
         }
+    }
+
+    pub(super) fn change_flags(&mut self, request: &BindMount) -> Result<Done> {
+        const ACT: &str = "change the flags of";
+        self.privileged(ACT, &request.target)?;
+        let at = self.mount_point(ACT, &request.trusted_root, &request.target, false)?;
+        let Some(entry) = self.mounts.iter_mut().rev().find(|entry| entry.mount.target == at.path) else {
+            return Err(refuse(ErrorKind::NotFound, ACT, &request.target, "nothing is mounted there"));
+        };
+        if entry.mount.device != request.expect {
+            return Err(refuse(ErrorKind::Foreign, ACT, &request.target, "another file system is mounted there"));
+        }
+        let options = bind_options(request);
+        if entry.mount.options == options {
+            return Ok(Done::Already);
+        }
+        entry.mount.options = options;
+        Ok(Done::Changed)
     }
 
     pub(super) fn unmount(&mut self, request: &Unmount) -> Result<Done> {

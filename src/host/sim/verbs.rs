@@ -239,6 +239,12 @@ impl Host for SimHost {
         self.effect("bind", &request.target, |machine, half| if half { Ok(()) } else { machine.bind(request) })
     }
 
+    fn change_flags(&self, request: &BindMount) -> Result<Done> {
+        self.effect("change flags", &request.target, |machine, half| {
+            if half { Ok(Done::Already) } else { machine.change_flags(request) }
+        })
+    }
+
     fn unmount(&self, request: &Unmount) -> Result<Done> {
         self.effect(
             "unmount",

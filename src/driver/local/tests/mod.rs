@@ -8,5 +8,6 @@ mod guards;
 mod lifecycle;
 mod looking;
 mod lost_records;
+mod modifying;
 mod neighbours;
 mod world;
