@@ -84,9 +84,11 @@ const LOOP_MAJOR: u32 = 7;
 fn tables(host: &dyn Observe) -> Result<(MountTable, Result<Vec<LoopDevice>, HostError>), HostError> {
     // The two long lists are read side by side.
     let (mounts, mut loops) = thread::scope(|scope| {
-        let loops = scope.spawn(|| host.loops());
+        // Where no thread is to be had, one after the other does too.
+        let loops = thread::Builder::new().spawn_scoped(scope, || host.loops());
         let mounts = host.mount_table();
-        (mounts, loops.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let loops = loops.map(|loops| loops.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (mounts, loops.unwrap_or_else(|_| host.loops()))
     });
     let mut mounts = mounts?;
     for _ in 0..TABLES_AGAIN {
