@@ -122,7 +122,8 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     })?;
     let driver = LocalDriver::new(Arc::clone(host), context.layout.clone())
         .with_lock_timeout(context.lock_timeout)
-        .with_pools(job.desired.pools.values());
+        .with_pools(job.desired.pools.values())
+        .with_approved(approvals);
     let options = Options {
         parallelism: context.parallelism,
         on_error: match job.run.on_error {

@@ -68,6 +68,10 @@ pub trait Observe: Send + Sync {
         None
     }
 
+    /// Whether no name that can be seen from here leads to the file behind a loop device any more, so that its bytes go with the device.
+    /// `false` when nothing is attached there.
+    fn is_last_copy(&self, index: u32) -> Result<bool>;
+
     /// What lies at `path`, not following a last link; `None` when nothing does.
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>>;
 

@@ -14,5 +14,6 @@ mod probe;
 mod records;
 mod rig;
 mod state;
+mod takedown;
 mod trim;
 mod verbs;

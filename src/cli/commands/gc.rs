@@ -14,13 +14,14 @@ use crate::cli::problem::{Failure, Problem, Result};
 use crate::cli::render;
 use crate::cli::render::style::{GREEN, Painted, RED};
 use crate::cli::source::Source;
-use crate::driver::local::gc::{self, Leftover};
+use crate::driver::local::gc::{self, InUse, Leftover};
 use crate::model::{Approval, ObjectRef};
 
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
     found: &'a [Leftover],
+    in_use: &'a [InUse],
     removed: Vec<&'a Leftover>,
     failed: Vec<Failed<'a>>,
 }
@@ -34,7 +35,7 @@ struct Failed<'a> {
 /// Runs it.
 pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
     let pools = pools(context, &args.config)?;
-    let found = gc::find(&*context.observer(), &context.layout, &pools)?;
+    let (found, in_use) = gc::look(&*context.observer(), &context.layout, &pools)?;
     let approved: BTreeSet<Approval> = found
         .iter()
         .filter(|leftover| args.approve.iter().any(|arg| names(arg, leftover)))
@@ -44,11 +45,15 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         found.iter().filter(|leftover| leftover.approval().is_none_or(|needed| approved.contains(&needed))).collect();
     if !context.json() {
         list(context, &found);
+        for volume in &in_use {
+            context.printer.note(format!("{volume}: left alone; csictl apply of its manifest takes it over"));
+        }
     }
     let remove = !removable.is_empty() && !args.dry_run && agreed(context, args)?;
     if !remove {
         if context.json() {
-            let document = Document { schema: "csictl.gc/1", found: &found, removed: vec![], failed: vec![] };
+            let (schema, found, in_use) = ("csictl.gc/1", &found, &in_use);
+            let document = Document { schema, found, in_use, removed: vec![], failed: vec![] };
             context.printer.out_raw(&render::json(&document));
         }
         return Ok(Exit::Done);
@@ -66,7 +71,8 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
     }
     let some = !removed.is_empty();
     if context.json() {
-        context.printer.out_raw(&render::json(&Document { schema: "csictl.gc/1", found: &found, removed, failed }));
+        let (schema, found, in_use) = ("csictl.gc/1", &found, &in_use);
+        context.printer.out_raw(&render::json(&Document { schema, found, in_use, removed, failed }));
     } else {
         context.printer.out(format!("{} {}", Painted(GREEN, "removed"), removed.len()));
         for Failed { leftover, error } in &failed {

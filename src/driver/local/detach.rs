@@ -8,7 +8,7 @@ use crate::model::record::{RunRecord, VolumeRecord};
 use crate::model::{Done, FileId, VolumeId};
 
 use super::own::Own;
-use super::{LocalDriver, create, own, unstage};
+use super::{LocalDriver, create, guard, own, unstage};
 
 pub(super) fn detach(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
     if let Some((path, file)) = driver.take_unstaged(id)
@@ -25,6 +25,7 @@ pub(super) fn detach(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
             let own = Own::of(&s, Some(record))?;
             unstage::not_published(&s, &own, Some(record))?;
             create::taken_down(&s, record)?;
+            guard::not_the_last(&s, record, &device, &device.node().display().to_string())?;
             driver.let_go(id);
             done = s
                 .host()

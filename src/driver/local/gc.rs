@@ -14,7 +14,7 @@ use crate::host::{Host, HostError, LockMode, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
 use crate::model::{
-    Approval, Done, FileId, GroupId, Layout, Loss, Mount, MountTable, ObjectRef, Owner, SnapshotId, VolumeId,
+    Approval, BlockId, Done, FileId, GroupId, Layout, Loss, Mount, MountTable, ObjectRef, Owner, SnapshotId, VolumeId,
 };
 use crate::state::{GlobalLock, Reader, StateError};
 
@@ -81,6 +81,23 @@ pub enum Leftover {
     },
 }
 
+/// A volume without a record that is in use all the same: its image's own word, or where it is staged, says that it is csictl's. Nothing of
+/// it is taken away: an apply of its manifest takes it over as it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct InUse {
+    /// Which, by its id.
+    pub volume: String,
+    /// Where it is mounted or bound.
+    pub places: Vec<PathBuf>,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places: Vec<_> = self.places.iter().map(|place| place.display().to_string()).collect();
+        write!(f, "volume {} has no record and is in use at {}", self.volume, places.join(", "))
+    }
+}
+
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,6 +150,19 @@ impl Leftover {
 /// # Errors
 /// What makes looking pointless: the mount table, the loops or the records can't be read.
 pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::result::Result<Vec<Leftover>, HostError> {
+    look(host, layout, pools).map(|(leftovers, _)| leftovers)
+}
+
+/// The same, and what looks like a leftover and is in use.
+///
+/// # Errors
+/// As those of [`find`].
+pub fn look(
+    host: &dyn Observe,
+    layout: &Layout,
+    pools: &[PathBuf],
+) -> std::result::Result<(Vec<Leftover>, Vec<InUse>), HostError> {
+    let mut in_use: Vec<InUse> = Vec::new();
     let reader = Reader::new(host, layout);
     let ids: BTreeSet<VolumeId> = reader.volume_ids()?.into_iter().collect();
     let mut directories: BTreeSet<PathBuf> = pools.iter().cloned().collect();
@@ -180,16 +210,48 @@ pub fn find(host: &dyn Observe, layout: &Layout, pools: &[PathBuf]) -> std::resu
             }
             let owned = ids.iter().any(|id| id.as_str() == identity.id);
             let attached = loops.iter().find(|device| device.backing == image.file);
-            if let (false, Some(device)) = (owned, attached)
-                && !in_use(&mounts, host, device.block)
-            {
+            let (false, Some(device)) = (owned, attached) else { continue };
+            let places = shown_at(&mounts, host, device.block);
+            if places.is_empty() {
                 found.push(Leftover::Loop { index: device.index, image: path, file: image.file });
+            } else if let Some(places) = outside(layout, places) {
+                in_use.push(InUse { volume: identity.id, places });
             }
         }
     }
-    found.extend(stray_mounts(layout, &mounts, &ids));
+    for mount in stray_mounts(layout, &mounts, &ids) {
+        let volume = mount.target.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
+        let elsewhere = |other: &&Mount| other.device == mount.device && other.root.starts_with(&mount.root);
+        let places = mounts.iter().filter(elsewhere).map(|other| other.target.clone()).collect();
+        if let Some(places) = outside(layout, places) {
+            in_use.push(InUse { volume, places });
+        } else if mount.device.major == LOOP_MAJOR && host.is_last_copy(mount.device.minor)? {
+            in_use.push(InUse { volume, places: vec![mount.target.clone()] });
+        } else {
+            found.push(Leftover::Mount { target: mount.target.clone(), what: describe(mount) });
+        }
+    }
     found.sort();
-    Ok(found)
+    in_use.sort();
+    in_use.dedup_by(|one, other| one.volume == other.volume);
+    Ok((found, in_use))
+}
+
+/// Those of these places that are not staging paths; `None` if there are none.
+fn outside(layout: &Layout, mut places: Vec<PathBuf>) -> Option<Vec<PathBuf>> {
+    places.retain(|place| !place.starts_with(layout.staging()));
+    (!places.is_empty()).then_some(places)
+}
+
+/// Where a device is mounted, or its node bound. A node's own place below `/dev` is none.
+fn shown_at(mounts: &MountTable, host: &dyn Observe, block: BlockId) -> Vec<PathBuf> {
+    let node = PathBuf::from(format!("/loop{}", block.minor));
+    let bound = |mount: &Mount| {
+        let facts = || host.stat(&mount.target).ok().flatten();
+        mount.root == node && facts().is_some_and(|facts| facts.device == Some(block))
+    };
+    let shows = |mount: &&Mount| super::own::shows_block(host, mount, block) || bound(mount);
+    mounts.iter().filter(shows).map(|mount| mount.target.clone()).collect()
 }
 
 /// The id of a file that is called by it. One under another name is somebody's copy.
@@ -259,22 +321,14 @@ fn lock_of_temporary(layout: &Layout, path: &Path, id: &VolumeId) -> PathBuf {
     if path.to_string_lossy().ends_with(".img.part") { layout.volume_lock(id) } else { snapshot_lock(layout, id) }
 }
 
-fn in_use(mounts: &MountTable, host: &dyn Observe, block: crate::model::BlockId) -> bool {
-    mounts.iter().any(|mount| super::own::shows_block(host, mount, block))
-}
-
 /// Mounts at staging paths of volumes that have no record. Whatever else is mounted below the run directory is not csictl's.
-fn stray_mounts(layout: &Layout, mounts: &MountTable, ids: &BTreeSet<VolumeId>) -> Vec<Leftover> {
+fn stray_mounts<'m>(layout: &Layout, mounts: &'m MountTable, ids: &BTreeSet<VolumeId>) -> Vec<&'m Mount> {
     let staging = layout.staging();
     let stray = |mount: &&Mount| {
         let id = mount.target.strip_prefix(&staging).ok().and_then(Path::to_str).and_then(|id| id.parse().ok());
         id.is_some_and(|id: VolumeId| !ids.contains(&id))
     };
-    mounts
-        .iter()
-        .filter(stray)
-        .map(|mount| Leftover::Mount { target: mount.target.clone(), what: describe(mount) })
-        .collect()
+    mounts.iter().filter(stray).collect()
 }
 
 /// The id inside a temporary's one known name, `.ID.img.part` or `.ID.snap.part`.

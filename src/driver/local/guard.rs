@@ -7,7 +7,7 @@ use crate::model::record::{FormatMark, ImageIdentity, VolumeRecord};
 use crate::model::{
     Approval, Backing, Capacity, DeviceBacking, FileId, FormatPolicy, FsSpec, FsUuid, ImageBacking, Loss,
 };
-use crate::model::{Owner, Probe, SectorSize, Signature, VolumeSpec};
+use crate::model::{LoopDevice, Owner, Probe, SectorSize, Signature, VolumeSpec};
 
 use super::own;
 use super::session::Session;
@@ -78,8 +78,8 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
         return wrong(
             format!("{} was replaced while a loop device still shows the file it was ({recorded})", path.display()),
             s.way(
-                "take the volume down first (csictl destroy), then decide which of the two files is right",
-                "unpublish and unstage it first, then decide which of the two files is right",
+                "copy off what the loop device has (cp -a from where it is mounted, or dd), then let go of it by name (csictl destroy MANIFEST --delete-data NAME)",
+                "copy off what the loop device has (cp -a from where it is mounted, or dd) before anything is taken away",
             ),
         );
     }
@@ -285,6 +285,33 @@ pub(super) fn may_lose(s: &Session<'_>, record: &VolumeRecord, loss: Loss, appro
         Some(approval) if approval.object == s.object() && approval.loss == loss => Ok(()),
         _ => Err(s.unapproved(loss, format!("its data would be lost ({loss})"))),
     }
+}
+
+/// Refuses to take away what holds the last of a volume's bytes: a loop device whose file no name leads to any more. `away` is what would
+/// be taken away.
+pub(super) fn not_the_last(s: &Session<'_>, record: &VolumeRecord, device: &LoopDevice, away: &str) -> Result<()> {
+    let approved = |loss| s.driver.approved.contains(&Approval { object: s.object(), loss });
+    let Some(backing) = record.spec.backing.as_image() else { return Ok(()) };
+    let path = backing.image_path(&s.id);
+    let there = s.host().stat(&path).ok().flatten().is_some_and(|there| there.file == device.backing);
+    if there || approved(Loss::Delete) || approved(Loss::Wipe) {
+        return Ok(());
+    }
+    if !s.host().is_last_copy(device.index).map_err(|error| s.fail(error))? {
+        return Ok(());
+    }
+    let node = device.node();
+    let node = node.display();
+    let then = if record.spec.owner == Owner::Csi {
+        format!("then take {away} away by hand")
+    } else {
+        format!("then csictl destroy MANIFEST --delete-data {}", s.id.short())
+    };
+    Err(s.refuse(
+        Refusal::Unapproved,
+        format!("its image {} was unlinked or replaced, and {node} is all that has its data: without {away} it is lost", path.display()),
+        format!("copy it off first: its files with cp -a, or, nobody writing to it, dd if={node} of=FILE bs=1M conv=sparse; {then}"),
+    ))
 }
 
 /// What keeps a volume from becoming another spec in place, in words; empty when nothing does.

@@ -36,7 +36,7 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -49,7 +49,9 @@ use crate::model::action::{
 };
 use crate::model::observed::{HostFacts, ObservedImage};
 use crate::model::record::{Recorded, SnapshotRecord, VolumeRecord};
-use crate::model::{BlockId, Capacity, FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec};
+use crate::model::{
+    Approval, BlockId, Capacity, FileId, GroupSpec, Layout, PublishSpec, SnapshotSpec, VolumeId, VolumeSpec,
+};
 use crate::state::{StateError, lock};
 
 pub use places::Kept;
@@ -66,6 +68,7 @@ pub struct LocalDriver {
     lock_timeout: Duration,
     freeze_timeout: Duration,
     kept: RwLock<Arc<Kept>>,
+    approved: BTreeSet<Approval>,
     facts: OnceLock<HostFacts>,
     prepared: OnceLock<()>,
     /// Loop devices attached by this process that no mount holds yet, with their numbers.
@@ -97,6 +100,7 @@ impl LocalDriver {
             lock_timeout: DEFAULT_LOCK_TIMEOUT,
             freeze_timeout: DEFAULT_FREEZE_TIMEOUT,
             kept: RwLock::default(),
+            approved: BTreeSet::new(),
             facts: OnceLock::new(),
             prepared: OnceLock::new(),
             holds: Mutex::default(),
@@ -129,6 +133,13 @@ impl LocalDriver {
     #[must_use]
     pub fn with_kept(self, kept: Kept) -> Self {
         self.keep(kept);
+        self
+    }
+
+    /// With the losses that a user approved by name for all that it does.
+    #[must_use]
+    pub fn with_approved(mut self, approved: BTreeSet<Approval>) -> Self {
+        self.approved = approved;
         self
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Own {
     places: Vec<PathBuf>,
     /// Whether what was staged of another device counts too: that is to be taken down, and nothing is to be built on it.
     former: bool,
+    /// The loop device, where the file behind it is not the one at the image's path.
+    nameless: Option<LoopDevice>,
     /// Whether a loop device behind it may be without discards.
     without_discards: bool,
 }
@@ -80,17 +82,21 @@ pub(super) fn shows_block(host: &dyn Observe, mount: &Mount, block: BlockId) -> 
 /// The loop device of an image: of the file at its path, if that is the volume's; else, of the file it was when this boot's record was
 /// written. An inode number alone proves nothing: once freed, it is given to another file.
 pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
+    Ok(loop_and_whether_former(s, record)?.map(|(device, _)| device))
+}
+
+fn loop_and_whether_former(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<(LoopDevice, bool)>> {
     let Some(backing) = record.spec.backing.as_image() else { return Ok(None) };
     let path = backing.image_path(&s.id);
     if let Some(file) = image_of(s, record, &path)
         && let Some(device) = s.host().loop_of_image(&path, file, s.hint()).map_err(|error| s.fail(error))?
     {
-        return Ok(Some(device));
+        return Ok(Some((device, false)));
     }
     if let Some(device) = loop_on_dead(s, record, &path) {
-        return Ok(Some(device));
+        return Ok(Some((device, false)));
     }
-    former_loop(s, record)
+    Ok(former_loop(s, record)?.map(|device| (device, true)))
 }
 
 /// The loop device of an image whose pool has died. The kernel tells no inode any more; but it is the device that this boot's record names,
@@ -122,9 +128,13 @@ pub(super) fn former_loop(s: &Session<'_>, record: &VolumeRecord) -> Result<Opti
 impl Own {
     /// How to tell the mounts of this volume.
     pub fn of(s: &Session<'_>, record: Option<&VolumeRecord>) -> Result<Self> {
+        let mut nameless = None;
         let behind = match record.map(|record| (record, &record.spec.backing)) {
             Some((record, Backing::Image(_))) => {
-                loop_of(s, record)?.map_or(Behind::Nothing, |device| Behind::Block(device.block))
+                let found = loop_and_whether_former(s, record)?;
+                let behind = found.as_ref().map_or(Behind::Nothing, |(device, _)| Behind::Block(device.block));
+                nameless = found.filter(|(_, former)| *former).map(|(device, _)| device);
+                behind
             }
             Some((_, Backing::Device(device))) => {
                 // A device that is gone, or answers nothing any more, must not keep its mounts from being taken away.
@@ -150,7 +160,15 @@ impl Own {
         let staging_path = staging_path.unwrap_or_else(|| s.layout().staging_path(&s.id));
         let image = record.map(|record| record.spec.backing.as_image());
         let without_discards = image.is_none_or(|image| image.is_some_and(|image| image.allocate == Allocate::Full));
-        let own = Self { behind, stage_device: OnceCell::new(), staging_path, places, former: false, without_discards };
+        let own = Self {
+            behind,
+            stage_device: OnceCell::new(),
+            staging_path,
+            places,
+            former: false,
+            nameless,
+            without_discards,
+        };
         if !matches!(own.behind, Behind::Block(_)) {
             own.look_at_stage(s)?;
         }
@@ -260,6 +278,19 @@ impl Own {
             && FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type)
     }
 
+    /// Refuses the unmount with which the last of the bytes would go: the kernel frees a loop device with its last mount, and the file
+    /// behind this one may have no name any more.
+    fn not_the_last_mount(&self, s: &Session<'_>, top: &Mount) -> Result<()> {
+        let Some(device) = &self.nameless else { return Ok(()) };
+        let Some(record) = s.record.present().filter(|_| device.autoclear) else { return Ok(()) };
+        let table = s.host().mount_table().map_err(|error| s.fail(error))?;
+        let others = table.iter().any(|mount| mount.id != top.id && shows_block(s.host(), mount, device.block));
+        if others || !shows_block(s.host(), top, device.block) {
+            return Ok(());
+        }
+        guard::not_the_last(s, record, device, &format!("the mount at {}", top.target.display()))
+    }
+
     /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there.
     pub fn unmount_all(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
         self.take_away(s, path, trusted_root, false)
@@ -299,6 +330,7 @@ impl Own {
                 }
                 return Ok((done, stack.foreign));
             };
+            self.not_the_last_mount(s, top)?;
             let request = Unmount {
                 target: path.to_owned(),
                 trusted_root: trusted_root.to_owned(),

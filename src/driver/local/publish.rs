@@ -290,6 +290,7 @@ fn device_for(s: &mut Session<'_>, own: &Own, record: &VolumeRecord, publish: &P
         if device.read_only == wanted || shown_elsewhere(s, own, publish)? {
             return Ok(());
         }
+        guard::not_the_last(s, record, &device, &device.node().display().to_string())?;
         s.host().detach_loop(device.index, device.backing).map_err(|error| s.busy(error, device.block, None))?;
     }
     let record = s.record.present().cloned().unwrap_or_else(|| record.clone());

@@ -7,6 +7,7 @@ use crate::model::action::{Outcome, UnstageRequest};
 use crate::model::record::VolumeRecord;
 
 use super::LocalDriver;
+use super::guard;
 use super::own::{self, Own};
 use super::session::Session;
 use super::unpublish::forget_targets;
@@ -53,6 +54,7 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
     if let Some(record) = record.as_ref().filter(|_| request.by_orchestrator).filter(goes)
         && let Some(device) = own::loop_of(&s, record)?
     {
+        guard::not_the_last(&s, record, &device, &device.node().display().to_string())?;
         s.host().detach_loop(device.index, device.backing).map_err(|error| s.busy(error, device.block, None))?;
         done = Done::Changed;
     }

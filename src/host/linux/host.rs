@@ -104,6 +104,10 @@ impl Observe for LinuxObserve {
         loopdev::loop_of_image(path, file, hint)
     }
 
+    fn is_last_copy(&self, index: u32) -> Result<bool> {
+        loopdev::is_last_copy(index)
+    }
+
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
         files::stat(path)
     }
@@ -200,6 +204,10 @@ impl Observe for LinuxHost {
 
     fn loop_of_image(&self, path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
         self.observe.loop_of_image(path, file, hint)
+    }
+
+    fn is_last_copy(&self, index: u32) -> Result<bool> {
+        self.observe.is_last_copy(index)
     }
 
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {

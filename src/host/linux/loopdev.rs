@@ -4,9 +4,11 @@
 //! loop. LOOP_CTL_GET_FREE only advises: whoever loses the race asks again, and never clears a device that somebody else got.
 //! A loop is known by its backing's device, inode and offset; the path in sysfs lies once the file is renamed or deleted.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -178,6 +180,21 @@ pub fn loop_of_image(path: &Path, file: FileId, hint: Option<u32>) -> Result<Opt
         return Ok(None);
     }
     loop_of(file, None)
+}
+
+/// Whether no name leads to the file behind a device. The kernel tells the path of the file as it is now, wherever it was moved, with
+/// " (deleted)" behind it once it was unlinked.
+pub fn is_last_copy(index: u32) -> Result<bool> {
+    let Some(device) = look_unless_dead(index)? else { return Ok(false) };
+    let told = sysfs(index).join("loop/backing_file");
+    let mut path = match fs::read(&told) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed("look at the file behind", node(index))(error)),
+    };
+    path.pop_if(|last| *last == b'\n');
+    let path = Path::new(OsStr::from_bytes(&path));
+    Ok(!fs::symlink_metadata(path).is_ok_and(|found| file_id(&found) == device.backing))
 }
 
 fn hinted(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {

@@ -235,6 +235,15 @@ impl Observe for SimHost {
         self.look("read loops", Path::new("/dev"), |machine| Ok(machine.loop_on(file).map(|l| l.device.clone())))
     }
 
+    fn is_last_copy(&self, index: u32) -> Result<bool> {
+        self.look("read loops", Path::new("/dev"), |machine| {
+            let Some(file) = machine.loops.get(&index).map(|l| l.device.backing) else { return Ok(false) };
+            let Some(tree) = machine.tree(machine.of_shown(file.device)) else { return Ok(false) };
+            let mut directories = tree.iter().filter_map(|(_, node)| node.entries());
+            Ok(!directories.any(|entries| entries.values().any(|inode| *inode == file.inode)))
+        })
+    }
+
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
         self.look("stat", path, |machine| machine.stat(path))
     }

@@ -46,6 +46,10 @@ impl Observe for Counting {
         self.inner.loop_of(file, hint)
     }
 
+    fn is_last_copy(&self, index: u32) -> Result<bool> {
+        self.inner.is_last_copy(index)
+    }
+
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
         self.inner.stat(path)
     }
