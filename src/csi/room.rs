@@ -131,9 +131,9 @@ fn left(plugin: &Plugin, pool: &Pool, making: &BTreeMap<String, (PathBuf, Need)>
 /// Nominal bytes of all that is recorded in a pool's directory.
 fn recorded(volumes: &Records<VolumeRecord>, snapshots: &Records<SnapshotRecord>, path: &Path) -> u64 {
     let of_volumes = volumes.values().filter_map(|record| {
-        let spec = &record.present()?.spec;
-        let image = spec.backing.as_image()?;
-        (image.pool_path == path).then(|| spec.required().map_or(0, Capacity::get))
+        let record = record.present()?;
+        let image = record.spec.backing.as_image()?;
+        (image.pool_path == path).then(|| record.nominal().map_or(0, Capacity::get))
     });
     let of_snapshots = snapshots.values().filter_map(|record| {
         let record = record.present()?;

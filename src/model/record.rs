@@ -57,6 +57,9 @@ pub struct VolumeRecord {
     /// modify does everything once more, whatever it asks for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub modifying: bool,
+    /// An expand to this size was begun and is not known to have ended: the image may have it already. The next expand or attach settles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<Capacity>,
     /// What a CreateVolume call asked for; `None` for a manifest's volume.
     #[serde(default)]
     pub asked: Option<Asked>,
@@ -76,6 +79,11 @@ pub struct VolumeRecord {
 }
 
 impl VolumeRecord {
+    /// What it counts for in its pool: its size, or that to which it may have grown already.
+    pub fn nominal(&self) -> Option<Capacity> {
+        self.spec.required().max(self.growing)
+    }
+
     /// Whether a step that loses data is refused whatever is approved.
     ///
     /// A rebuilt record is only as good as the image's word. A manifest's waits for its manifest to confirm it; over gRPC there is nothing

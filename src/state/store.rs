@@ -372,6 +372,7 @@ pub(crate) mod tests {
             made_targets: std::collections::BTreeMap::new(),
             applied_ownership: Ownership::default(),
             modifying: false,
+            growing: None,
             asked: None,
             attachment: None,
             removing: None,

@@ -414,6 +414,7 @@ impl World {
             made_targets: BTreeMap::new(),
             applied_ownership: spec.ownership,
             modifying: false,
+            growing: None,
             asked: None,
             attachment: None,
             removing: None,

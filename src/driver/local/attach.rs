@@ -5,7 +5,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::AttachLoop;
 use crate::model::action::{AttachRequest, Outcome};
 use crate::model::record::{FormatMark, VolumeRecord};
-use crate::model::{Allocate, Attachment, Backing, Done, ImageBacking, LoopDevice};
+use crate::model::{Allocate, Attachment, Backing, Capacity, Done, ImageBacking, LoopDevice};
 
 use super::session::Session;
 use super::{LocalDriver, guard};
@@ -74,6 +74,17 @@ pub(super) fn in_use(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
     Ok(())
 }
 
+/// Writes down the size that an expand which was cut short has given the image: the loop device gets it now, a file system at its stage.
+fn settle_growth(s: &mut Session<'_>, size: Capacity) -> Result<()> {
+    let Some(mut record) = s.record.present().filter(|record| record.growing.is_some()).cloned() else { return Ok(()) };
+    record.growing = None;
+    if let Some(range) = &mut record.spec.capacity {
+        range.required = range.required.max(size);
+        range.limit = range.limit.filter(|limit| *limit >= range.required);
+    }
+    s.put_record(record, true)
+}
+
 /// Attaches the image, or adopts the loop device it is attached to.
 pub(super) fn attach_image(
     s: &mut Session<'_>,
@@ -96,6 +107,7 @@ pub(super) fn attach_image(
         }
         s.put_record(record, false)?;
     }
+    settle_growth(s, image.size)?;
     if backing.allocate == Allocate::Full && image.allocated < image.size {
         // It became full while discards still reached the file; from this attach on none does.
         s.host().allocate_image(&image.path, image.file).map_err(|error| s.fail(error))?;

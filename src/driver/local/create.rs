@@ -65,6 +65,7 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         made_targets: BTreeMap::new(),
         applied_ownership: Ownership::default(),
         modifying: false,
+        growing: None,
         asked: None,
         attachment: None,
         removing: None,

@@ -69,10 +69,23 @@ fn expand_image(
     };
     // The file system no longer fills it, so the next stage has to look.
     s.driver.take_verified(&s.id);
-    let mut done = s
-        .host()
-        .resize_image(&image.path, file, to, backing.allocate == Allocate::Full)
-        .map_err(|error| no_space(s, error))?;
+    if to > size {
+        // It counts in its pool from here on, whatever becomes of this run.
+        s.put_record(VolumeRecord { growing: Some(to), ..record.clone() }, true)?;
+    }
+    let resized = s.host().resize_image(&image.path, file, to, backing.allocate == Allocate::Full);
+    let mut done = match resized {
+        Ok(done) => done,
+        Err(error) => {
+            let is = s.host().stat(&image.path).ok().flatten();
+            if is.is_some_and(|is| is.file == file && is.size == size.get()) {
+                // Nothing was begun after all. If that cannot be written down, the next expand does.
+                let _ = s.put_record(record, false);
+            }
+            return Err(no_space(s, error));
+        }
+    };
+    record.growing = None;
     if let Some(device) = &device
         && (done == Done::Changed || device.size < to.get())
     {

@@ -92,6 +92,7 @@ pub(super) fn from_image(
         // Nobody knows what was applied: it is not applied again.
         applied_ownership: Ownership::default(),
         modifying: false,
+        growing: None,
         asked: None,
         attachment: None,
         removing: None,

@@ -201,7 +201,7 @@ impl Sizes {
 
 fn of_volume(record: &VolumeRecord) -> Option<(PathBuf, u64)> {
     let pool = record.spec.backing.as_image()?.pool_path.clone();
-    Some((pool, record.spec.required()?.get()))
+    Some((pool, record.nominal()?.get()))
 }
 
 fn of_snapshot(record: &SnapshotRecord) -> Option<(PathBuf, u64)> {

@@ -4,6 +4,7 @@ mod chains;
 mod counting;
 mod faults;
 mod groups;
+mod growing;
 mod guards;
 mod lifecycle;
 mod looking;
