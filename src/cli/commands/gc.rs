@@ -43,6 +43,10 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         .collect();
     let removable: Vec<&Leftover> =
         found.iter().filter(|leftover| leftover.approval().is_none_or(|needed| approved.contains(&needed))).collect();
+    for arg in args.approve.iter().filter(|arg| !found.iter().any(|leftover| names(arg, leftover))) {
+        let kind = if matches!(arg.kind, ApproveKind::Volume) { "volume" } else { "snapshot" };
+        context.printer.note(format!("--approve {kind}.{}={}: nothing that is left over needs it", arg.name, arg.loss));
+    }
     if !context.json() {
         list(context, &found);
         for volume in &in_use {

@@ -6,7 +6,7 @@ use crate::csi::capability::Capability;
 use crate::csi::parameters::Parameters;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{GetCapacityRequest, GetCapacityResponse};
-use crate::csi::{provision, request};
+use crate::csi::{provision, request, status};
 use crate::exec::lanes::Lane;
 use crate::model::{Allocate, Capacity, FsType, Pool, VolumeMode};
 
@@ -51,6 +51,9 @@ pub(super) async fn get_capacity(plugin: &Plugin, call: GetCapacityRequest) -> R
 
 /// Bytes of volumes that a pool still takes. Sparse ones are bounded by its limit; without one, by what there really is.
 fn left(plugin: &Plugin, pool: &Pool, sparse: bool) -> Result<u64, Status> {
+    if !plugin.driver().pool_is_mounted(&pool.path).map_err(|error| status::of_host(&error))? {
+        return Ok(0);
+    }
     let room = plugin.ledger().room(plugin, pool)?;
     let bound = match room.nominal {
         Some(nominal) if sparse => nominal,

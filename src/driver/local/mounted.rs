@@ -42,6 +42,16 @@ pub(super) fn missed<'r>(
     missed?.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
+impl LocalDriver {
+    /// Whether the file system that holds a pool is mounted, as far as records tell: nothing can be made in it while it is not.
+    ///
+    /// # Errors
+    /// The records can't be listed.
+    pub fn pool_is_mounted(&self, pool: &Path) -> Result<bool, HostError> {
+        Ok(missed_now(self, pool)?.is_none())
+    }
+}
+
 /// The same, from the records as they are now; they are read once for each pool, and again only if something else is mounted there.
 ///
 /// # Errors

@@ -1,12 +1,13 @@
 //! snapshot and delete-snapshot (CSI 1.12, CreateSnapshot and DeleteSnapshot): a copy of an image's bytes at one moment, which says who it is as an image does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyRequest, HostError, LockMode, Place};
 use crate::model::action::{DeleteSnapshotRequest, Outcome};
 use crate::model::observed::ObservedImage;
-use crate::model::record::{ImageIdentity, Recorded, SnapshotRecord};
+use crate::model::record::{GroupRecord, ImageIdentity, Recorded, SnapshotRecord};
 use crate::model::{Approval, Done, Loss, ObjectRef, Owner, SnapshotId, SnapshotSpec};
 use crate::state::VolumeLock;
 
@@ -145,6 +146,14 @@ fn there_already(driver: &LocalDriver, spec: &SnapshotSpec, object: &ObjectRef) 
             format!("it exists already, as a snapshot of {}", record.volume),
             "choose another name",
         ),
+        Recorded::Present(record) if is_of_an_earlier_volume(driver, &record) => refuse(
+            Refusal::Exists,
+            format!(
+                "it exists already, of {}, as an earlier volume of that name was at {}",
+                record.volume, record.created_at
+            ),
+            "choose another name, or delete that snapshot first",
+        ),
         Recorded::Present(record) => match file_of(driver, &record)? {
             Some(_) => Ok(Some(Done::Already)),
             None => refuse(
@@ -154,6 +163,13 @@ fn there_already(driver: &LocalDriver, spec: &SnapshotSpec, object: &ObjectRef) 
             ),
         },
     }
+}
+
+/// Whether its volume was deleted and made anew since: ids are made of names, and come again with them. Of a volume that was adopted nobody knows
+/// when it was made.
+fn is_of_an_earlier_volume(driver: &LocalDriver, record: &SnapshotRecord) -> bool {
+    let volume = driver.reader().volume(&record.volume);
+    volume.present().is_some_and(|volume| !volume.rebuilt && record.created_at < volume.created_at)
 }
 
 pub(super) fn is_snapshot_of(identity: Option<&ImageIdentity>, id: &SnapshotId, owner: &Owner) -> bool {
@@ -189,12 +205,13 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
             let message = format!("its record has version {version}, written by a newer csictl");
             return Err(DriverError::refused(Refusal::NewerRecord, object, message, "use that csictl"));
         }
+        Recorded::Corrupt { .. } if delete_by_its_own_word(driver, request)? => return Ok(Done::Changed.into()),
         Recorded::Corrupt { cause } | Recorded::Unknown { cause } => {
             return Err(DriverError::refused(
                 Refusal::Protected,
                 object,
                 format!("its record can't be used ({cause}), so nobody knows which file to remove"),
-                "take it again under its name first: that adopts the file",
+                "take it again under its name first: that adopts the file; or remove file and record by hand",
             ));
         }
     };
@@ -219,4 +236,36 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
     }
     driver.store().remove_snapshot(&request.id).map_err(fail)?;
     Ok(Done::Changed.into())
+}
+
+/// Deletes an orchestrator's snapshot whose record is damaged, if a file in some pool says that it is that snapshot; answers whether one did. Only
+/// the orchestrator names it by this id, and no group has it.
+fn delete_by_its_own_word(driver: &LocalDriver, request: &DeleteSnapshotRequest) -> Result<bool> {
+    let object = ObjectRef::Snapshot(request.id.clone());
+    let fail = |error: HostError| host_failure(&object, error);
+    if request.approval != Some(Approval { object: object.clone(), loss: Loss::Delete }) {
+        return Ok(false);
+    }
+    let reader = driver.reader();
+    let groups = reader.group_ids().map_err(fail)?;
+    let in_group = |group: &GroupRecord| group.members.iter().any(|member| member.id == request.id);
+    if groups.iter().any(|id| reader.group(id).present().is_some_and(in_group)) {
+        return Ok(false);
+    }
+    let mut pools: BTreeSet<PathBuf> = driver.kept().pools.iter().cloned().collect();
+    pools.insert(driver.layout().default_pool());
+    for id in reader.volume_ids().map_err(fail)? {
+        let volume = reader.volume(&id);
+        pools.extend(volume.present().and_then(|record| Some(record.spec.backing.as_image()?.pool_path.clone())));
+    }
+    for pool in pools {
+        let path = pool.join(format!("{}.snap", request.id));
+        let Some(image) = driver.host().image(&path).map_err(fail)? else { continue };
+        if is_snapshot_of(image.identity.as_ref(), &request.id, &Owner::Csi) {
+            driver.host().remove_image(&path, Some(image.file)).map_err(fail)?;
+            driver.store().set_snapshot_aside(&request.id).map_err(|error| state_error(&object, error))?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

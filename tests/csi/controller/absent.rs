@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use csictl::csi::proto::{
-    CreateVolumeGroupSnapshotRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest, ListSnapshotsRequest,
+    CreateVolumeGroupSnapshotRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest, GetCapacityRequest,
+    ListSnapshotsRequest,
 };
 use tonic::Code;
 
@@ -132,4 +133,54 @@ fn a_pool_that_only_a_snapshot_speaks_of_is_not_mounted_over() {
         let message = rig.serving.refused(Code::InvalidArgument, node.node_stage_volume(stage));
         assert!(message.contains("pool"), "{message}");
     }
+}
+
+#[test]
+fn nothing_is_made_in_a_pool_that_is_away_and_it_has_no_capacity() {
+    let (rig, pool) = rig();
+    rig.volume("db", &mounted("", &[]), 16);
+    let capacity = || rig.serving.ok(rig.serving.controller().get_capacity(GetCapacityRequest::default()));
+    assert!(capacity().available_capacity > 0);
+
+    while_away(&rig.place, &pool, || {
+        let message = rig.refused(Code::FailedPrecondition, calls::create("log", &mounted("", &[]), 16 << 20));
+        assert!(message.contains("is not mounted"), "{message}");
+        assert_eq!(capacity().available_capacity, 0);
+    });
+
+    rig.volume("log", &mounted("", &[]), 16);
+    assert_eq!(files(&pool, ".img"), 2);
+}
+
+#[test]
+fn a_snapshot_whose_record_is_torn_is_deleted_by_its_files_own_word() {
+    let (rig, pool) = rig();
+    let id = rig.volume("db", &mounted("", &[]), 16);
+    let taken = snapshot(&rig.serving, &id, "nightly").unwrap();
+    rig.delete(&id);
+    let record = rig.place.join("state/snapshots").join(format!("{}.json", taken.snapshot_id));
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, &whole[..whole.len() / 3]).unwrap();
+
+    let delete = DeleteSnapshotRequest { snapshot_id: taken.snapshot_id, ..Default::default() };
+    rig.serving.ok(rig.serving.controller().delete_snapshot(delete));
+
+    assert_eq!((files(&pool, ".snap"), record.exists()), (0, false));
+}
+
+#[test]
+fn a_snapshot_of_an_earlier_volume_of_that_name_is_not_taken_for_one_of_this() {
+    let (rig, _) = rig();
+    let id = rig.volume("db", &mounted("", &[]), 16);
+    let taken = snapshot(&rig.serving, &id, "nightly").unwrap();
+    rig.delete(&id);
+    // Moments are recorded in seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(rig.volume("db", &mounted("", &[]), 16), id, "ids are made of names");
+
+    let refused = snapshot(&rig.serving, &id, "nightly").unwrap_err();
+
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(refused.message().contains("earlier volume"), "{}", refused.message());
+    assert_eq!(list(&rig.serving, ListSnapshotsRequest::default()).0, [taken.snapshot_id]);
 }
