@@ -101,7 +101,15 @@ impl Context {
         let begun = Instant::now();
         let scope = desired.map_or(Scope::Everything, Scope::Project);
         let observed = observe(observer, &self.layout, scope)?;
-        Ok(Looked { observed, took: begun.elapsed() })
+        let took = begun.elapsed();
+        tracing::info!(
+            volumes = observed.volumes.len(),
+            snapshots = observed.snapshots.len(),
+            ?took,
+            state = %self.layout.state.display(),
+            "looked at the machine"
+        );
+        Ok(Looked { observed, took })
     }
 
     /// Refuses before the first step what each step would refuse: directories of records that others may write to.

@@ -15,3 +15,4 @@ mod moved;
 mod plan_text;
 mod prompts;
 mod run;
+mod verbose;

@@ -118,7 +118,7 @@ impl Helper<'_> {
             End::Killed => return Err(self.timed_out(&command, "was ended", &output)),
             End::Hangs => return Err(self.timed_out(&command, "hangs in the kernel and can't be ended", &output)),
         };
-        tracing::debug!(%command, %status, "helper ended");
+        tracing::info!(%command, %status, "helper ended");
         Ok(Ran { status, output, command })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::commit::Commits;
 use super::errors::failed;
+use super::told::told;
 use super::{
     bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, growth, helper,
     identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
@@ -281,23 +282,23 @@ impl Observe for LinuxHost {
 
 impl Host for LinuxHost {
     fn make_dir(&self, path: &Path, mode: u32) -> Result<Done> {
-        files::make_dir(path, mode)
+        told("make directory", path, files::make_dir(path, mode))
     }
 
     fn remove_dir(&self, path: &Path) -> Result<Done> {
-        files::remove_dir(path)
+        told("remove directory", path, files::remove_dir(path))
     }
 
     fn write_small(&self, path: &Path, content: &[u8], durable: bool) -> Result<()> {
-        small::write(&self.commits, path, content, durable)
+        told("write record", path, small::write(&self.commits, path, content, durable))
     }
 
     fn append_small(&self, path: &Path, line: &[u8], most: u64) -> Result<Done> {
-        small::append(path, line, most)
+        told("append to record", path, small::append(path, line, most))
     }
 
     fn remove_small(&self, path: &Path, durable: bool) -> Result<Done> {
-        small::remove(&self.commits, path, durable)
+        told("remove record", path, small::remove(&self.commits, path, durable))
     }
 
     fn set_aside(&self, path: &Path, directory: &Path) -> Result<PathBuf> {
@@ -313,19 +314,19 @@ impl Host for LinuxHost {
     }
 
     fn format(&self, request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
-        format::format(request, lock, self.step_timeout)
+        told("format", &request.path, format::format(request, lock, self.step_timeout))
     }
 
     fn copy_image(&self, request: &CopyRequest, _lock: &Lock) -> Result<CopyMethod> {
-        copy::copy(request)
+        told("copy image", &request.from, copy::copy(request))
     }
 
     fn resize_image(&self, path: &Path, file: FileId, size: Capacity, full: bool) -> Result<Done> {
-        image::resize(path, file, size, full)
+        told("resize image", path, image::resize(path, file, size, full))
     }
 
     fn allocate_image(&self, path: &Path, file: FileId) -> Result<Done> {
-        image::allocate_all(path, file)
+        told("allocate image", path, image::allocate_all(path, file))
     }
 
     fn set_identity(&self, path: &Path, new: &ImageIdentity) -> Result<Done> {
@@ -333,19 +334,19 @@ impl Host for LinuxHost {
     }
 
     fn place_image(&self, part: &Path, path: &Path, place: Place) -> Result<()> {
-        image::place(&self.commits, part, path, &place)
+        told("place image", path, image::place(&self.commits, part, path, &place))
     }
 
     fn remove_image(&self, path: &Path, file: Option<FileId>) -> Result<Done> {
-        image::remove(path, file)
+        told("remove image", path, image::remove(path, file))
     }
 
     fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop> {
-        loopdev::attach(request)
+        told("attach", &request.path, loopdev::attach(request))
     }
 
     fn detach_loop(&self, index: u32, file: FileId) -> Result<Done> {
-        loopdev::detach(index, file)
+        told("detach", &loopdev::node(index), loopdev::detach(index, file))
     }
 
     fn renew_loop(&self, index: u32) {
@@ -353,7 +354,7 @@ impl Host for LinuxHost {
     }
 
     fn resize_loop(&self, index: u32, file: FileId) -> Result<Done> {
-        loopdev::resize(index, file)
+        told("resize loop", &loopdev::node(index), loopdev::resize(index, file))
     }
 
     fn check_filesystem(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Done> {
@@ -361,63 +362,63 @@ impl Host for LinuxHost {
     }
 
     fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done> {
-        grow::grow_filesystem(request, lock, &loopdev::attach_for_a_moment)
+        told("grow file system", &request.device, grow::grow_filesystem(request, lock, &loopdev::attach_for_a_moment))
     }
 
     fn finish_growth(&self, device: &Path, log: &Path) -> Result<Done> {
-        growth::finish(device, log)
+        told("finish growth", device, growth::finish(device, log))
     }
 
     fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()> {
-        fs_uuid::change_uuid(path, fs, uuid, lock, &loopdev::attach_for_a_moment)
+        told("change UUID", path, fs_uuid::change_uuid(path, fs, uuid, lock, &loopdev::attach_for_a_moment))
     }
 
     fn erase_signatures(&self, device: &Path, expect: BlockId) -> Result<Done> {
-        erase::erase_signatures(device, expect)
+        told("erase signatures", device, erase::erase_signatures(device, expect))
     }
 
     fn mount(&self, request: &FsMount) -> Result<()> {
-        mount::mount(request)
+        told("mount", &request.target, mount::mount(request))
     }
 
     fn remount(&self, request: &FsMount) -> Result<Done> {
-        mount::remount(request)
+        told("remount", &request.target, mount::remount(request))
     }
 
     fn bind(&self, request: &BindMount) -> Result<()> {
-        bind::bind(request)
+        told("bind", &request.target, bind::bind(request))
     }
 
     fn change_flags(&self, request: &BindMount) -> Result<Done> {
-        bind::change_flags(request)
+        told("change mount flags", &request.target, bind::change_flags(request))
     }
 
     fn unmount(&self, request: &Unmount) -> Result<Done> {
-        unmount::unmount(request)
+        told("unmount", &request.target, unmount::unmount(request))
     }
 
     fn make_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Vec<PathBuf>> {
-        path::make_target(trusted_root, target, kind, path::PARENTS_MODE)
+        told("make target", target, path::make_target(trusted_root, target, kind, path::PARENTS_MODE))
     }
 
     fn remove_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Done> {
-        path::remove_target(trusted_root, target, kind)
+        told("remove target", target, path::remove_target(trusted_root, target, kind))
     }
 
     fn set_ownership(&self, path: &Path, wanted: Ownership) -> Result<Done> {
-        ownership::set(path, wanted)
+        told("set owner and mode", path, ownership::set(path, wanted))
     }
 
     fn change_group(&self, path: &Path, group: u32) -> Result<Done> {
-        ownership::change_group(path, group)
+        told("change group", path, ownership::change_group(path, group))
     }
 
     fn freeze(&self, mount_point: &Path, timeout: Duration) -> Result<Freeze> {
-        freeze::freeze(mount_point, timeout)
+        told("freeze", mount_point, freeze::freeze(mount_point, timeout))
     }
 
     fn thaw(&self, mount_point: &Path) -> Result<Done> {
-        freeze::thaw(mount_point)
+        told("thaw", mount_point, freeze::thaw(mount_point))
     }
 
     fn sync(&self, path: &Path) -> Result<()> {

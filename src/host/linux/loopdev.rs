@@ -50,7 +50,8 @@ impl Drop for Hold {
     }
 }
 
-fn node(index: u32) -> PathBuf {
+/// The device's node.
+pub fn node(index: u32) -> PathBuf {
     PathBuf::from(format!("/dev/loop{index}"))
 }
 

@@ -44,6 +44,7 @@ pub mod readiness;
 mod small;
 pub mod socket;
 mod sys;
+mod told;
 mod unmount;
 mod watch;
 mod who;
