@@ -312,3 +312,25 @@ fn a_volume_whose_making_failed_is_absent_and_not_created() {
     place.ok(&["apply", "shop.toml", "--yes"]);
     place.ok(&["destroy", "shop.toml", "--yes"]);
 }
+
+#[test]
+fn doctor_finds_directories_that_nothing_can_be_written_to() {
+    let place = Place::new();
+    for (name, options, word) in [("read-only", "ro,mode=700", "read-only"), ("full", "size=64k,mode=700", "full")] {
+        let root = place.join(name);
+        std::fs::create_dir(&root).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&root).status().unwrap();
+        assert!(mounted.success());
+        if name == "full" {
+            // As much as there is room for.
+            let _ = std::fs::write(root.join("filler"), vec![1; 1 << 20]);
+        }
+        for state in [root.clone(), root.join("not/yet/there")] {
+            let output = place.csictl().args(["doctor", "--state-dir"]).arg(&state).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let line = said.lines().find(|line| line.contains("state directory")).unwrap();
+            assert!(line.starts_with("xx") && line.contains(word), "{}: {said}", state.display());
+            assert_eq!(output.status.code(), Some(69), "{said}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! `doctor`: what csictl needs of kernel, tools and permissions, and for each thing that is missing the way to get it.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -146,7 +148,7 @@ fn privileges(observer: &dyn Observe) -> Result<Vec<Check>> {
 }
 
 fn loops(observer: &dyn Observe) -> Vec<Check> {
-    let control = std::path::Path::new("/dev/loop-control");
+    let control = Path::new("/dev/loop-control");
     let check = match observer.stat(control) {
         Ok(Some(_)) => match observer.loops() {
             Ok(loops) => Check::ok("loop devices", format!("{} attached on this machine", loops.len())),
@@ -176,10 +178,13 @@ fn filesystem(fs: FsType) -> Check {
 /// Permission bits that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 
-fn directory(observer: &dyn Observe, name: &str, path: &std::path::Path, private: bool) -> Check {
+fn directory(observer: &dyn Observe, name: &str, path: &Path, private: bool) -> Check {
     let shown = path.display();
     match observer.stat(path) {
-        Ok(None) => Check::ok(name, format!("{shown} will be made by the first apply")),
+        Ok(None) => match unwritable(observer, path) {
+            Some((found, fix)) => Check::bad(name, State::Error, found, fix),
+            None => Check::ok(name, format!("{shown} will be made by the first apply")),
+        },
         Ok(Some(facts)) if facts.kind != FileKind::Directory => {
             Check::bad(name, State::Error, format!("{shown} is no directory"), "move it away, or use another")
         }
@@ -195,7 +200,26 @@ fn directory(observer: &dyn Observe, name: &str, path: &std::path::Path, private
             format!("{shown} is writable for others (mode {:04o})", facts.mode & 0o7777),
             format!("chmod go-w {shown}"),
         ),
-        Ok(Some(_)) => Check::ok(name, shown.to_string()),
+        Ok(Some(_)) => match unwritable(observer, path) {
+            Some((found, fix)) => Check::bad(name, State::Error, found, fix),
+            None => Check::ok(name, shown.to_string()),
+        },
         Err(error) => Check::bad(name, State::Warning, error.to_string(), "run csictl as root (sudo)").rights(),
     }
+}
+
+/// Why nothing can be written there, and what to do, as its mount and its file system tell: `doctor` does not try it.
+fn unwritable(observer: &dyn Observe, path: &Path) -> Option<(String, String)> {
+    let shown = path.display();
+    let table = observer.mount_table().ok()?;
+    let mount = path.ancestors().find_map(|above| table.at(above).last())?;
+    let target = mount.target.display();
+    if mount.read_only() || mount.super_options.iter().any(|option| option == "ro") {
+        let fix = format!("mount -o remount,rw {target}, or use another place (--state-dir, --run-dir)");
+        return Some((format!("{shown} is on {target}, which is read-only"), fix));
+    }
+    let there = path.ancestors().find(|above| matches!(observer.stat(above), Ok(Some(_))))?;
+    let usage = observer.usage(there).ok()?;
+    let full = usage.total > 0 && usage.available == 0 || usage.inodes > 0 && usage.inodes_used >= usage.inodes;
+    full.then(|| (format!("{shown} is on {target}, which is full"), format!("free space or inodes on {target}")))
 }
