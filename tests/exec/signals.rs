@@ -2,7 +2,7 @@
 
 use std::fs::{File, create_dir_all};
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -32,6 +32,16 @@ struct Waiting {
     apply: Child,
 }
 
+/// The same command with the signals as a terminal leaves them: who runs the tests in the background may have them ignored, and csictl leaves
+/// ignored what it finds ignored.
+fn with_signals(command: &Command) -> Command {
+    let mut wrapped = Command::new("env");
+    wrapped.args(["--default-signal=INT,HUP,TERM", "--"]).arg(command.get_program());
+    wrapped.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    wrapped
+}
+
 impl Waiting {
     fn begin() -> Self {
         let place = Place::new();
@@ -41,8 +51,13 @@ impl Waiting {
         let lock =
             Flock::lock(File::create(place.state().join("locks/p.data")).unwrap(), FlockArg::LockExclusive).unwrap();
         let words = ["--progress", "json", "--lock-timeout", "5m", "apply", "--yes"];
-        let apply =
-            place.csictl().args(words).arg(manifest).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let apply = with_signals(&place.csictl())
+            .args(words)
+            .arg(manifest)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         Self { place, lock, apply }
     }
 
