@@ -334,3 +334,14 @@ fn doctor_finds_directories_that_nothing_can_be_written_to() {
         }
     }
 }
+
+#[test]
+fn who_of_an_image_asks_about_its_loop_device_and_of_a_plain_path_nothing() {
+    let place = up();
+    let (_, image) = place.loops().remove(0);
+
+    let said = place.ok(&["who", image.to_str().unwrap()]);
+    assert!(said.contains("root/srv/db"), "{said}");
+    let (code, said) = place.exit(&["who", place.path().to_str().unwrap()]);
+    assert!(code == 1 && said.contains("nothing is mounted at"), "{code}: {said}");
+}

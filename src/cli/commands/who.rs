@@ -10,7 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::names;
 use crate::cli::problem::{Failure, Problem, Result};
 use crate::cli::render::{self, table::NONE, table::table};
-use crate::host::{Holder, Observe};
+use crate::host::{FileKind, Holder, Observe};
 use crate::model::observed::ObservedBacking;
 use crate::model::{BlockId, Observed};
 
@@ -119,13 +119,23 @@ fn of_path(observer: &dyn Observe, path: &Path) -> Result<Asked> {
     let missing = |error: &std::io::Error| Failure::new(Exit::Failed, Problem::file("look at", path, error));
     let path = path.canonicalize().map_err(|error| missing(&error))?;
     let table = observer.mount_table()?;
-    if let Some(device) = observer.stat(&path)?.and_then(|facts| facts.device) {
+    let facts = observer.stat(&path)?;
+    let mut device = facts.as_ref().and_then(|facts| facts.device);
+    if let Some(facts) = facts.filter(|facts| facts.kind == FileKind::File) {
+        // An image: who holds its loop device is meant.
+        device = observer.loop_of_image(&path, facts.file, None)?.map(|device| device.block).or(device);
+    }
+    if let Some(device) = device {
         let mounts = table.of_device(device).map(|mount| mount.target.clone()).collect();
         return Ok(Asked { device, mounts, is_device: true });
     }
     let mount = table.containing(&path).ok_or_else(|| missing(&std::io::ErrorKind::NotFound.into()))?;
-    let mounts = if mount.target == path { vec![path] } else { vec![mount.target.clone()] };
-    Ok(Asked { device: mount.device, mounts, is_device: false })
+    if mount.target != path && mount.target == Path::new("/") {
+        let message = format!("nothing is mounted at {} or above it but /, which every process holds", path.display());
+        let help = "name a mount point, a device, an attached image or a volume; csictl status shows where volumes are";
+        return Err(Failure::new(Exit::Failed, Problem::new("guard::not-ready", message).help(help)));
+    }
+    Ok(Asked { device: mount.device, mounts: vec![mount.target.clone()], is_device: false })
 }
 
 fn of_volume(observed: &Observed, name: &str) -> Result<Asked> {
