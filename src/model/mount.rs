@@ -1,6 +1,8 @@
 //! Mounts as the kernel lists them, and the questions asked of that list.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,20 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// What the kernel appends to the root of a mount whose directory was removed.
+    const REMOVED: &str = "//deleted";
+
+    /// Its root, whether or not that directory is still there.
+    pub fn root_as_it_was(&self) -> &Path {
+        let bytes = self.root.as_os_str().as_bytes();
+        Path::new(OsStr::from_bytes(bytes.strip_suffix(Self::REMOVED.as_bytes()).unwrap_or(bytes)))
+    }
+
+    /// Whether the directory it shows was removed since.
+    pub fn is_of_removed(&self) -> bool {
+        self.root.as_os_str().as_bytes().ends_with(Self::REMOVED.as_bytes())
+    }
+
     /// Whether an option of the mount is set.
     pub fn has_option(&self, option: &str) -> bool {
         self.options.iter().any(|o| o == option)

@@ -2,7 +2,7 @@
 //! UUID chosen for it, the targets made for it. No secrets, and nothing that the kernel knows better.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::asked::Asked;
 use super::attachment::Attachment;
 use super::capability::Capability;
 use super::capacity::Capacity;
-use super::device::FileId;
+use super::device::{BlockId, FileId};
 use super::filesystem::{FsType, FsUuid};
 use super::name::{GroupId, Name, SnapshotId, VolumeId};
 use super::owner::Owner;
@@ -187,12 +187,25 @@ pub struct RunRecord {
     pub stage_attached: bool,
     /// N of `/dev/loopN`, a hint that is checked.
     pub loop_index: Option<u32>,
+    /// The existing block device that is staged, or whose node is published: its path may lead elsewhere later.
+    #[serde(default)]
+    pub device: Option<BlockId>,
+    /// The directory that is staged: it may be gone later.
+    #[serde(default)]
+    pub directory: Option<FileId>,
     /// Publishes as asked, by target.
     pub publishes: BTreeMap<PathBuf, PublishSpec>,
     /// What was made for them, as it was made: another directory or file in its place is somebody else's. Numbers of devices hold for a
     /// boot, and so does this; of what was made before it only the path is known.
     #[serde(default)]
     pub made: BTreeMap<PathBuf, FileId>,
+}
+
+impl RunRecord {
+    /// Whether a mount of the volume's may be at this path: where it is staged or published.
+    pub fn names(&self, path: &Path) -> bool {
+        self.staging_path.as_deref() == Some(path) || self.publishes.contains_key(path)
+    }
 }
 
 /// Who an image says it is: the JSON in its `trusted.csictl` attribute. Enough to adopt it when its record is lost.

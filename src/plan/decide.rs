@@ -290,6 +290,10 @@ fn cycle(course: &mut Course<'_>) {
     if course.seen.staged.as_ref().is_some_and(|staged| staged.depth > 1) {
         course.cycle = Some("staging mounts lie on each other".to_owned());
     }
+    let directory = matches!(course.spec.backing, Backing::Directory(_));
+    if directory && course.seen.staged.as_ref().is_some_and(|staged| staged.mount.is_of_removed()) {
+        course.cycle = Some("the directory it shows was removed".to_owned());
+    }
     let wanted = course.attach_read_only();
     if course.seen.loop_device.as_ref().is_some_and(|device| device.read_only != wanted) {
         let word = if wanted { "read-only" } else { "writable" };

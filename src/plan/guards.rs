@@ -251,6 +251,12 @@ fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice,
         let help = "take the volume down (csictl destroy), check which device is the right one, apply again";
         refused.push(refuse("wrong-identity", object, message, help));
     }
+    if let Some(publish) = course.seen.published.iter().find(|publish| publish.stale) {
+        let message =
+            format!("{path} is {} now, what is shown at {} is another", device.block, publish.target.display());
+        let help = "take the volume down (csictl destroy), check which device is the right one, apply again";
+        refused.push(refuse("wrong-identity", object, message, help));
+    }
     if !device.holders.is_empty() && course.seen.staged.is_none() && course.seen.published.is_empty() {
         let message = format!("{path} is in use: {}", device.holders.join(", "));
         refused.push(refuse("busy", object, message, "free it first; csictl who shows the processes"));

@@ -1,7 +1,7 @@
 //! What is at the paths where volumes are to be shown: a link, a foreign mount, another project's volume, a file where a directory
 //! should be, files that would be hidden.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::model::observed::{ObservedTarget, TargetKind};
@@ -16,9 +16,11 @@ use super::guards::refuse;
 pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
     let coming: HashSet<&Path> =
         courses.iter().flat_map(|course| course.coming().map(|publish| publish.target.as_path())).collect();
+    two_names(draft, courses);
     for course in courses {
         let object = ObjectRef::Volume(course.id.clone());
         draft.refused.extend(covered_mounts(&object, course));
+        draft.refused.extend(foreign_stage(&object, course));
         for publish in course.coming() {
             draft.refused.extend(inside(&object, course, publish));
             let Some(seen) = draft.observed.targets.get(&publish.target) else { continue };
@@ -60,6 +62,33 @@ fn covered_mounts(object: &ObjectRef, course: &Course<'_>) -> Vec<Refused> {
             refuse("foreign", object, message, format!("unmount that yourself (umount {path}); csictl leaves it alone"))
         })
         .collect()
+}
+
+/// Something else is mounted where the volume's own stage is to be taken away, or is to come.
+fn foreign_stage(object: &ObjectRef, course: &Course<'_>) -> Option<Refused> {
+    let (path, what) = course.seen.foreign_stage.as_ref()?;
+    let concerned = course.comes_down() || course.up() && !course.spec.is_raw();
+    concerned.then(|| {
+        let path = path.display();
+        let message = format!("something else is mounted at {path}, where it is staged: {what}");
+        refuse("foreign", object, message, format!("unmount that yourself (umount {path}); csictl leaves it alone"))
+    })
+}
+
+/// Refuses one place under the names of several pods: their roots may lead to one directory.
+fn two_names(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
+    let mut first: HashMap<&Path, &PublishSpec> = HashMap::new();
+    for publish in courses.iter().flat_map(|course| course.publishes.iter().map(AsRef::as_ref)) {
+        let Some(other) = first.insert(&publish.target, publish) else { continue };
+        let message = format!(
+            "pod.{} and pod.{} both want {}: a link makes one place of two paths",
+            other.pod,
+            publish.pod,
+            publish.target.display()
+        );
+        let object = ObjectRef::Volume(publish.volume.clone());
+        draft.refused.push(refuse("incompatible", &object, message, "give each pod a root or path of its own"));
+    }
 }
 
 /// What a path inside a staged volume is, as far as that is in the way of showing it.

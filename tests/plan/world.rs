@@ -537,6 +537,8 @@ fn run_record<'a>(seen: &'a mut ObservedVolume, id: &VolumeId) -> &'a mut RunRec
         stage_capability: None,
         stage_attached: false,
         loop_index: None,
+        device: None,
+        directory: None,
         publishes: BTreeMap::new(),
     })
 }

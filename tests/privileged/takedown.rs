@@ -60,12 +60,23 @@ impl Names {
         let _ = fs::remove_file(&link);
         symlink(node, link).unwrap();
     }
+
+    fn forget(&self, name: &str) {
+        fs::remove_file(Path::new("/dev/mapper").join(name)).unwrap();
+    }
 }
 
 fn disk(place: &Place, name: &str, mib: u64) -> String {
     let file = place.join(name);
     fs::File::create(&file).unwrap().set_len(mib << 20).unwrap();
     run(&["losetup", "--find", "--show", file.to_str().unwrap()])
+}
+
+fn device_volume(fs_type: &str) -> String {
+    format!(
+        "version = 1\nproject = \"v\"\n[volumes.d]\naccess_mode = \"rwo\"\ndevice = {{ path = \"/dev/mapper/one\" }}\n\
+         fs = {{ type = \"{fs_type}\" }}\n[pods.p]\nroot = \"root\"\n[[pods.p.mounts]]\nvolume = \"d\"\npath = \"/d\"\n"
+    )
 }
 
 /// What `apply` and a second `plan` have to come to.
@@ -127,6 +138,35 @@ fn a_volume_whose_image_was_unlinked_or_replaced_is_not_taken_down_unnamed() {
 }
 
 #[test]
+fn a_device_volume_is_taken_down_wherever_its_link_leads_now() {
+    for fs_type in ["ext4", "btrfs"] {
+        for gone in [false, true] {
+            let place = Place::new();
+            place.write("m.toml", &device_volume(fs_type));
+            let names = Names::new();
+            let (one, other) = (disk(&place, "one.img", 128), disk(&place, "other.img", 128));
+            names.point("one", &one);
+            place.ok(&["apply", "m.toml", "--yes"]);
+            if gone {
+                names.forget("one");
+            } else {
+                names.point("one", &other);
+            }
+
+            let (code, said) = place.exit(&["plan", "m.toml"]);
+            assert_eq!(code, 5, "{said}");
+            assert!(!said.contains("not mounted"), "{fs_type}, link gone: {gone}: {said}");
+            destroyed(&place, "m.toml");
+
+            names.point("one", &one);
+            converges(&place, "m.toml");
+            destroyed(&place, "m.toml");
+            nix::mount::umount("/dev/mapper").unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_directory_volume_is_taken_down_though_its_directory_is_gone() {
     let place = Place::new();
     place.write(
@@ -136,6 +176,13 @@ fn a_directory_volume_is_taken_down_though_its_directory_is_gone() {
     );
     place.ok(&["apply", "m.toml", "--yes"]);
     fs::remove_dir(place.join("dir")).unwrap();
+    destroyed(&place, "m.toml");
+
+    converges(&place, "m.toml");
+    fs::remove_dir(place.join("dir")).unwrap();
+    converges(&place, "m.toml");
+    fs::write(place.join("root/u/f"), "").unwrap();
+    assert!(place.join("dir/f").exists());
     destroyed(&place, "m.toml");
 }
 
@@ -202,9 +249,9 @@ fn a_root_whose_link_was_turned_moves_the_pod() {
     destroyed(&place, "m.toml");
 }
 
-/// Below the root no link is followed.
+/// Below the root no link is followed, and two roots that are one place are told.
 #[test]
-fn links_below_a_root_are_refused() {
+fn links_below_a_root_and_two_names_of_one_root_are_refused() {
     let place = Place::new();
     fs::create_dir_all(place.join("root/real")).unwrap();
     symlink("real", place.join("root/below")).unwrap();
@@ -212,6 +259,15 @@ fn links_below_a_root_are_refused() {
     let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
     assert_eq!(code, 5, "{said}");
     assert!(said.contains("unsafe-path"), "{said}");
+
+    symlink("root", place.join("other")).unwrap();
+    place.write(
+        "m.toml",
+        &format!("{VOLUMES}[pods.q]\nroot = \"other\"\n[[pods.q.mounts]]\nvolume = \"a\"\npath = \"/a\"\n"),
+    );
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+    assert_eq!((code, place.mounts()), (5, vec![]), "{said}");
+    assert!(said.contains("pod.q") && said.contains("pod.p"), "{said}");
 }
 
 #[test]
@@ -223,13 +279,14 @@ fn a_block_volume_is_published_from_a_link_to_its_device() {
          [pods.p]\nroot = \"root\"\n[[pods.p.devices]]\nvolume = \"d\"\npath = \"/raw\"\n",
     );
     let names = Names::new();
-    let one = disk(&place, "one.img", 4);
+    let (one, other) = (disk(&place, "one.img", 4), disk(&place, "other.img", 4));
     names.point("one", &one);
 
     converges(&place, "m.toml");
     fs::write(place.join("root/raw"), "mine").unwrap();
     run(&["sync", &one]);
     assert!(fs::read(place.join("one.img")).unwrap().starts_with(b"mine"));
+    names.point("one", &other);
     destroyed(&place, "m.toml");
     nix::mount::umount("/dev/mapper").unwrap();
 }
@@ -295,7 +352,7 @@ fn destroy_says_what_else_is_mounted_on_a_target_before_it_does_anything() {
     let place = Place::new();
     place.write("m.toml", VOLUMES);
     place.ok(&["apply", "m.toml", "--yes"]);
-    for target in [place.join("root/a")] {
+    for target in [place.join("root/a"), place.run().join("staging/d.a")] {
         mount(Some("foreign"), &target, Some("tmpfs"), MsFlags::empty(), Some("size=1m")).unwrap();
         let mounts: Vec<PathBuf> = place.mounts();
         for words in [&["plan", "--destroy", "m.toml"][..], &["destroy", "m.toml", "--yes"]] {

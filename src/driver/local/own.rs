@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{FileKind, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
-use crate::model::record::VolumeRecord;
+use crate::model::record::{RunRecord, VolumeRecord};
 use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind};
 
 use super::guard;
@@ -41,12 +41,45 @@ pub(super) struct Own {
     /// Where it is staged.
     staging_path: PathBuf,
     places: Vec<PathBuf>,
-    /// Whether what was staged of another device counts too: that is to be taken down, and nothing is to be built on it.
+    /// Whether what was staged of another device or directory counts too: that is to be taken down, and nothing is to be built on it.
     former: bool,
+    /// What this boot's record says was behind it when it was mounted. A path leads elsewhere later; a mount stays what it was.
+    was: Was,
     /// The loop device, where the file behind it is not the one at the image's path.
     nameless: Option<LoopDevice>,
     /// Whether a loop device behind it may be without discards.
     without_discards: bool,
+}
+
+/// What a volume's mounts at recorded places show, as recorded when they were made.
+#[derive(Debug, Clone, Default)]
+struct Was {
+    /// The existing block device, and the path by which it was mounted.
+    device: Option<(BlockId, PathBuf)>,
+    /// The directory.
+    directory: Option<FileId>,
+}
+
+impl Was {
+    fn of(run: Option<&RunRecord>, record: Option<&VolumeRecord>) -> Self {
+        let path = match record.map(|record| &record.spec.backing) {
+            Some(Backing::Device(device)) => device.path.clone(),
+            _ => PathBuf::new(),
+        };
+        Self {
+            device: run.and_then(|run| run.device).map(|device| (device, path)),
+            directory: run.and_then(|run| run.directory),
+        }
+    }
+
+    /// Whether a mount at a recorded place is what was mounted there.
+    fn is(&self, host: &dyn Observe, mount: &Mount) -> bool {
+        let device = self.device.as_ref().is_some_and(|(block, path)| {
+            // btrfs has a number of its own, and tells only the path.
+            shows_block(host, mount, *block) || mount.fs_type == "btrfs" && mount.source == *path
+        });
+        device || self.directory.is_some_and(|directory| directory.device == mount.device)
+    }
 }
 
 /// The mounts at one path, lowest first.
@@ -166,6 +199,7 @@ impl Own {
             staging_path,
             places,
             former: false,
+            was: Was::of(s.run.present(), record),
             nameless,
             without_discards,
         };
@@ -175,10 +209,19 @@ impl Own {
         Ok(own)
     }
 
-    /// The same for taking down: a device may have become another one since it was staged, and its mounts are the volume's still.
+    /// The same for taking down: a device may have become another one since it was staged, or a directory be gone, and the mounts are the
+    /// volume's still.
     pub fn to_take_down(s: &Session<'_>, record: Option<&VolumeRecord>) -> Result<Self> {
-        let device = record.is_some_and(|record| matches!(record.spec.backing, Backing::Device(_)));
-        Ok(Self { former: device, ..Self::of(s, record)? })
+        let turns = |record: &VolumeRecord| matches!(record.spec.backing, Backing::Device(_) | Backing::Directory(_));
+        let former = record.is_some_and(turns);
+        let own = Self::of(s, record)?;
+        // What was looked at on the way was judged by what is behind it now.
+        Ok(if former { Self { former, stage_device: OnceCell::new(), ..own } } else { own })
+    }
+
+    /// The block device behind it, as far as one is known.
+    pub fn block(&self) -> Option<BlockId> {
+        if let Behind::Block(block) = self.behind { Some(block) } else { None }
     }
 
     /// Whether its staging mount is of this device.
@@ -229,7 +272,9 @@ impl Own {
         let ours = match self.behind {
             Behind::Block(block) => {
                 let facts = s.host().stat(path).ok().flatten()?;
-                facts.kind == FileKind::Block && facts.device == Some(block)
+                let was = || self.was.device.as_ref().map(|(was, _)| *was).filter(|_| self.former);
+                let stale = || is_recorded_node(s, path) && was().is_some_and(|was| facts.device == Some(was));
+                facts.kind == FileKind::Block && (facts.device == Some(block) || stale())
             }
             // A bound node does not hold its loop device: of one that is gone only its name is left.
             Behind::Nothing => {
@@ -251,7 +296,7 @@ impl Own {
 
     fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> Result<bool> {
         let recorded = || self.places.iter().any(|place| place == path);
-        if self.is_told_by_device(s, mount)? {
+        if self.is_told_by_device(s, mount)? || self.former && recorded() && self.was.is(s.host(), mount) {
             return Ok(true);
         }
         Ok(match self.behind {

@@ -58,6 +58,9 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
         same_publish(&s, &record, publish, mount)?;
         let mut run = s.run_or_new()?;
         run.publishes.insert(publish.target.clone(), publish.clone());
+        if shows_disk(&record, publish) {
+            run.device = run.device.or(own.block());
+        }
         s.put_run(run)?;
         return Ok(unstack(&s, &own, publish)?.into());
     }
@@ -83,6 +86,9 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
     // The intent comes first: a bind that a killed run leaves is then known to be ours.
     let mut run = s.run_or_new()?;
     run.publishes.insert(publish.target.clone(), publish.clone());
+    if shows_disk(&record, publish) {
+        run.device = Some(shown.expect);
+    }
     for path in made {
         if let Some(facts) = s.host().stat(&path).map_err(|error| s.fail(error))? {
             run.made.insert(path, facts.file);
@@ -239,6 +245,11 @@ fn unstack(s: &Session<'_>, own: &Own, publish: &PublishSpec) -> Result<Done> {
         s.host().unmount(&request).map_err(|error| s.busy(error, top.device, Some(&publish.target)))?;
         done = Done::Changed;
     }
+}
+
+/// Whether a publish shows the node of an existing device.
+fn shows_disk(record: &VolumeRecord, publish: &PublishSpec) -> bool {
+    publish.kind == PublishKind::Device && matches!(record.spec.backing, Backing::Device(_))
 }
 
 /// One publish only, unless the access mode allows many.

@@ -221,6 +221,8 @@ impl<'a> Session<'a> {
                 stage_capability: None,
                 stage_attached: false,
                 loop_index: None,
+                device: None,
+                directory: None,
                 publishes: std::collections::BTreeMap::new(),
                 made: std::collections::BTreeMap::new(),
             },
@@ -231,6 +233,8 @@ impl<'a> Session<'a> {
             run.staging_path = None;
             run.stage_options.clear();
             run.publishes.clear();
+            run.device = None;
+            run.directory = None;
         }
         Ok(run)
     }

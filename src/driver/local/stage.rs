@@ -64,6 +64,14 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     intent.stage_options.clone_from(&request.mount_options);
     intent.stage_capability.clone_from(&request.capability);
     if staged {
+        // Adopted, or staged by an older csictl: what is there is written down now.
+        match &record.spec.backing {
+            Backing::Device(_) => intent.device = intent.device.or(own.block()),
+            Backing::Directory(backing) if intent.directory.is_none() => {
+                intent.directory = Some(directory::require(s, backing)?);
+            }
+            _ => {}
+        }
         s.put_run(intent)?;
     } else {
         let before = intent.clone();
@@ -74,6 +82,8 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
                 stage_options: Vec::new(),
                 stage_capability: None,
                 loop_index: None,
+                device: None,
+                directory: None,
                 publishes,
                 ..before
             };
@@ -316,6 +326,7 @@ fn mount(
         Backing::Device(backing) => {
             let device = guard::device(s, &backing)?;
             guard::device_is_free(s, &backing, &device)?;
+            intent.device = Some(device.block);
             block = Some(Storage {
                 node: backing.path.clone(),
                 block: device.block,
@@ -325,7 +336,8 @@ fn mount(
                 verified: false,
             });
         }
-        Backing::Directory(_) | Backing::Tmpfs(_) => {}
+        Backing::Directory(backing) => intent.directory = Some(directory::require(s, &backing)?),
+        Backing::Tmpfs(_) => {}
     }
     if let Some(storage) = &block {
         prepare(s, record, storage, &options, notes)?;

@@ -65,6 +65,8 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         run.stage_options.clear();
         run.stage_capability = None;
         run.publishes.clear();
+        run.device = None;
+        run.directory = None;
         // A loop with AUTOCLEAR went with its mount; if it did not, detach finds it by its file.
         if !raw || std::mem::take(&mut run.stage_attached) {
             run.loop_index = None;

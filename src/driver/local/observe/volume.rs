@@ -19,6 +19,8 @@ struct Mine<'a> {
     directory: Option<FileId>,
     tmpfs: bool,
     run: Option<&'a RunRecord>,
+    /// The path by which an existing device was mounted.
+    device_path: Option<&'a Path>,
 }
 
 impl Look<'_> {
@@ -168,9 +170,18 @@ impl Look<'_> {
             _ => None,
         };
         let tmpfs = spec.is_some_and(|spec| matches!(spec.backing, Backing::Tmpfs(_)));
-        let mine = Mine { block, directory, tmpfs, run };
+        let device_path = match spec.map(|spec| &spec.backing) {
+            Some(Backing::Device(device)) => Some(device.path.as_path()),
+            _ => None,
+        };
+        let mine = Mine { block, directory, tmpfs, run, device_path };
         let staging_path = run.and_then(|run| run.staging_path.clone()).unwrap_or_else(|| self.layout.staging_path(id));
         seen.staged = self.stage_at(&mine, &staging_path).or_else(|| self.former_stage(&mine, &staging_path, spec));
+        // Only what is known for what it is can be told from another's.
+        let known = mine.block.is_some() || mine.directory.is_some() || mine.tmpfs;
+        if known && seen.staged.is_none() && seen.foreign_namespace.is_none() {
+            seen.foreign_stage = self.mounts.top(&staging_path).map(|top| (staging_path.clone(), describe(top)));
+        }
         let targets = self.targets_of(id, record, run);
         let staged = seen.staged.as_ref().map(|stage| stage.mount.clone());
         for target in targets.into_iter().filter(|target| *target != staging_path) {
@@ -212,11 +223,12 @@ impl Look<'_> {
             if mine.tmpfs {
                 return mount.fs_type == "tmpfs";
             }
-            match (mine.block, mine.directory) {
+            let now = match (mine.block, mine.directory) {
                 (Some(block), _) => self.block_of(mount) == block,
                 (None, Some(file)) => mount.device == file.device,
                 (None, None) => false,
-            }
+            };
+            now || was(mine, mount)
         };
         let top = self.mounts.top(path).filter(ours)?;
         Some(ObservedStage { mount: self.shown(top, mine), depth: self.mounts.at(path).filter(ours).count() })
@@ -239,7 +251,10 @@ impl Look<'_> {
     /// A mount as it is reported: with the block device behind it where the kernel shows another number (btrfs).
     fn shown(&self, mount: &Mount, mine: &Mine<'_>) -> Mount {
         let mut mount = mount.clone();
-        if let Some(block) = mine.block.filter(|block| self.behind.get(&mount.device) == Some(block)) {
+        let recorded = mine.run.filter(|run| mount.fs_type == "btrfs" && run.names(&mount.target));
+        if let Some(device) = recorded.and_then(|run| run.device) {
+            mount.device = device;
+        } else if let Some(block) = mine.block.filter(|block| self.behind.get(&mount.device) == Some(block)) {
             mount.device = block;
         }
         mount
@@ -262,12 +277,15 @@ impl Look<'_> {
         // A bound node does not hold its loop: the node of one that is gone is told by its name alone.
         let bound = recorded.is_some_and(|publish| publish.kind == PublishKind::Device);
         let former = mine.run.and_then(|run| run.loop_index).map(loop_node);
-        let stale = node.is_some() && !current && bound && mine.block.is_none() && Some(&top.root) == former.as_ref();
+        let lost = mine.block.is_none() && Some(&top.root) == former.as_ref();
+        let device = mine.run.and_then(|run| run.device);
+        let turned = device.is_some() && node.as_ref().is_some_and(|facts| facts.device == device);
+        let stale = node.is_some() && !current && bound && (lost || turned);
         let kind = if current || stale { PublishKind::Device } else { PublishKind::Mount };
         let node_name = loop_device.map(|device| loop_node(device.index));
         let ours = |mount: &&Mount| match kind {
             PublishKind::Device => mount.root == top.root || Some(&mount.root) == node_name.as_ref(),
-            PublishKind::Mount => self.shows_files(mine, mount, staged, recorded),
+            PublishKind::Mount => self.shows_files(mine, mount, staged, recorded) || was_files(mine, mount, staged),
         };
         let depth = self.mounts.at(target).filter(ours).count();
         if !ours(&top) {
@@ -293,7 +311,7 @@ impl Look<'_> {
     ) -> bool {
         if let Some(file) = mine.directory {
             // Of two binds of one host file system only the root tells, and without a stage only the record.
-            let below = staged.is_some_and(|staged| mount.root.starts_with(&staged.root));
+            let below = staged.is_some_and(|staged| mount.root_as_it_was().starts_with(staged.root_as_it_was()));
             return mount.device == file.device && (below || (staged.is_none() && recorded.is_some()));
         }
         if mine.tmpfs {
@@ -319,6 +337,24 @@ impl Look<'_> {
     }
 }
 
+/// Whether a mount at a recorded place is what this boot's record says was mounted, though its device's path leads elsewhere now, or its
+/// directory is gone.
+fn was(mine: &Mine<'_>, mount: &Mount) -> bool {
+    let Some(run) = mine.run.filter(|run| run.names(&mount.target)) else { return false };
+    let device = run.device.is_some_and(|device| {
+        // btrfs has a number of its own, and tells only the path.
+        mount.device == device || mount.fs_type == "btrfs" && Some(mount.source.as_path()) == mine.device_path
+    });
+    device || run.directory.is_some_and(|directory| directory.device == mount.device)
+}
+
+/// The same where it is published.
+fn was_files(mine: &Mine<'_>, mount: &Mount, staged: Option<&Mount>) -> bool {
+    let of_directory = mine.run.is_some_and(|run| run.directory.is_some());
+    let below = || staged.is_none_or(|staged| mount.root_as_it_was().starts_with(staged.root_as_it_was()));
+    was(mine, mount) && (!of_directory || below())
+}
+
 /// The root of a mount that shows the node of a loop device.
 fn loop_node(index: u32) -> PathBuf {
     PathBuf::from(format!("/loop{index}"))
@@ -326,7 +362,7 @@ fn loop_node(index: u32) -> PathBuf {
 
 /// Which path inside the volume a mount shows: its root, less the root of the stage.
 fn sub_path(mount: &Mount, staged: Option<&Mount>) -> Option<PathBuf> {
-    let from = staged.map_or(Path::new("/"), |staged| staged.root.as_path());
-    let rest = mount.root.strip_prefix(from).ok()?;
+    let from = staged.map_or(Path::new("/"), Mount::root_as_it_was);
+    let rest = mount.root_as_it_was().strip_prefix(from).ok()?;
     (!rest.as_os_str().is_empty()).then(|| rest.to_owned())
 }
