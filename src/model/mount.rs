@@ -1,8 +1,6 @@
 //! Mounts as the kernel lists them, and the questions asked of that list.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -55,13 +53,13 @@ impl Mount {
 
     /// Its root, whether or not that directory is still there.
     pub fn root_as_it_was(&self) -> &Path {
-        let bytes = self.root.as_os_str().as_bytes();
-        Path::new(OsStr::from_bytes(bytes.strip_suffix(Self::REMOVED.as_bytes()).unwrap_or(bytes)))
+        let before = if self.is_of_removed() { self.root.parent() } else { None };
+        before.unwrap_or(&self.root)
     }
 
     /// Whether the directory it shows was removed since.
     pub fn is_of_removed(&self) -> bool {
-        self.root.as_os_str().as_bytes().ends_with(Self::REMOVED.as_bytes())
+        self.root.as_os_str().as_encoded_bytes().ends_with(Self::REMOVED.as_bytes())
     }
 
     /// Whether an option of the mount is set.

@@ -101,9 +101,10 @@ pub(super) fn take<'d>(
         .keys()
         .map(|pool| lock::pool(host, layout, pool, timeout).map_err(|error| state_error(object, error)))
         .collect::<Result<Vec<_>>>()?;
+    // Notes before records: whoever ends meanwhile has written its record before its note goes, and is counted by one of them.
+    let noted = noted(driver, holder).map_err(fail)?;
     let sizes = sizes.get_or_insert_with(|| Sizes::new(driver));
     sizes.refresh(&driver.reader()).map_err(fail)?;
-    let noted = noted(driver, holder).map_err(fail)?;
     for (pool, limit) in limits {
         let mut all: BTreeMap<&Thing, u64> = sizes.in_pool(pool).collect();
         for note in noted.iter().filter(|note| note.pool == pool) {

@@ -212,6 +212,11 @@ impl<'a> Session<'a> {
         let facts = self.facts()?;
         let mut run = match &self.run {
             Recorded::Present(run) => run.clone(),
+            // It is there, and may name publishes: it is not written over unread.
+            Recorded::Unknown { cause } => {
+                let path = self.layout().run_record(&self.id);
+                return Err(self.fail(HostError::new(ErrorKind::Other, "read record", path, cause)));
+            }
             _ => RunRecord {
                 id: self.id.clone(),
                 boot_id: facts.boot_id.clone(),
