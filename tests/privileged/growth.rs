@@ -114,7 +114,7 @@ fn up_to_the_log_nothing_of_the_volume_has_changed_and_from_there_any_part_of_it
         // A power cut lets any sectors get through and any not.
         let sectors: Vec<usize> =
             (0..new.len() / 512).filter(|sector| new[sector * 512..][..512] != old[sector * 512..][..512]).collect();
-        assert!(sectors.len() > 4, "{make}");
+        assert!(sectors.len() > 1, "{make}: {}", sectors.len());
         for round in 0..4_usize {
             let mut mixed = old.clone();
             for (number, sector) in sectors.iter().enumerate() {
