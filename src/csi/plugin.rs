@@ -135,6 +135,7 @@ impl Plugin {
         kept.pools.sort();
         kept.pools.dedup();
         self.driver().keep(kept);
+        self.driver().limit(storage.pools.values());
         *self.0.storage.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(storage);
     }
 

@@ -148,14 +148,15 @@ impl Run<'_> {
         let result = catch_unwind(AssertUnwindSafe(|| self.driver.run_in_chain(&step.action)))
             .unwrap_or_else(|panic| Err(panicked(step, panic.as_ref())));
         let took = begun.elapsed();
-        let (id, verb, object) = (step.id(), step.verb(), step.object());
         match &result {
-            Ok(Outcome { done, .. }) => tracing::info!(step = %id, %verb, %object, ?done, ?took, "step ended"),
-            Err(error) => tracing::info!(step = %id, %verb, %object, ?took, %error, "step failed"),
-        }
-        match &result {
-            Ok(Outcome { done, notes }) => self.tell(&Event::Finished { step, done: *done, notes, took }),
-            Err(error) => self.tell(&Event::Failed { step, error, took }),
+            Ok(Outcome { done, notes }) => {
+                tracing::info!(step = %step.id(), verb = %step.verb(), object = %step.object(), ?done, ?took, "step ended");
+                self.tell(&Event::Finished { step, done: *done, notes, took });
+            }
+            Err(error) => {
+                tracing::info!(step = %step.id(), verb = %step.verb(), object = %step.object(), ?took, %error, "step failed");
+                self.tell(&Event::Failed { step, error, took });
+            }
         }
         self.ended(index, result)
     }

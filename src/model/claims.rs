@@ -47,6 +47,38 @@ pub struct Claim<'a> {
     pub owner: &'a Owner,
 }
 
+impl Claim<'_> {
+    /// Why `path` is not to be used so (as in [`Claims::against`]), and what to do instead: the same words from a plan and from a verb.
+    pub fn stands_against(&self, path: &Path, what: Use) -> (String, &'static str) {
+        let path = path.display();
+        match what {
+            Use::Target | Use::Stage => (
+                format!("{path} would cover, or lie in, what another one needs: {self}"),
+                "choose a path that has nothing to do with it",
+            ),
+            Use::Pool | Use::Directory => (
+                format!("{path} has to do with what is another one's: {self}"),
+                "choose a directory that has nothing to do with it",
+            ),
+            Use::Device => (
+                format!("{path} is taken: {self}"),
+                "one device is one volume's: take it out of that project's manifest and apply that one first",
+            ),
+        }
+    }
+}
+
+/// Why nothing is made in a pool where another file system lies and the image `missed` is missing, and what to do.
+pub fn pool_not_mounted(pool: &Path, missed: &str) -> (String, String) {
+    let pool = pool.display();
+    (
+        format!(
+            "the file system of its pool {pool} is not mounted: another one lies there, and {missed} and all else recorded in it is missing"
+        ),
+        format!("mount it at {pool} first; an image made now would be hidden below it"),
+    )
+}
+
 impl fmt::Display for Claim<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, volume, owner) = (self.path.display(), self.volume, self.owner);

@@ -37,7 +37,7 @@ pub use attachment::Attachment;
 pub use backing::{Allocate, Backing, DeviceBacking, DirectoryBacking, ImageBacking, Pool, SectorSize, TmpfsBacking};
 pub use capability::Capability;
 pub use capacity::{Capacity, CapacityRange};
-pub use claims::{Claim, Claims, Use};
+pub use claims::{Claim, Claims, Use, pool_not_mounted};
 pub use desired::Desired;
 pub use device::{BlockId, FileId, LoopDevice};
 pub use filesystem::{BTRFS_GROWN_LEAST, FormatPolicy, FsSpec, FsType, FsUuid};

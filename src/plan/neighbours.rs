@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::model::{Backing, ObjectRef, Use};
+use crate::model::{Backing, ObjectRef, Use, pool_not_mounted};
 
 use super::Refused;
 use super::course::{Course, Make};
@@ -36,8 +36,8 @@ fn is_made(course: &Course<'_>) -> bool {
 
 fn covers(draft: &Draft<'_>, object: &ObjectRef, target: &Path) -> Option<Refused> {
     let claim = draft.observed.others.against(target, Use::Target, |_| true)?;
-    let message = format!("{} would cover, or lie in, what another one needs: {claim}", target.display());
-    Some(refuse("foreign", object, message, "choose a path that has nothing to do with it"))
+    let (message, help) = claim.stands_against(target, Use::Target);
+    Some(refuse("foreign", object, message, help))
 }
 
 fn stored(draft: &Draft<'_>, course: &Course<'_>, object: &ObjectRef) -> Option<Refused> {
@@ -46,7 +46,8 @@ fn stored(draft: &Draft<'_>, course: &Course<'_>, object: &ObjectRef) -> Option<
         Backing::Image(image) => {
             let pool = draft.observed.pools.get(&image.pool).filter(|seen| seen.pool.path == image.pool_path);
             if let Some(missed) = pool.and_then(|pool| pool.missed.as_ref()) {
-                return Some(not_mounted(object, &image.pool_path, missed));
+                let (message, help) = pool_not_mounted(&image.pool_path, missed);
+                return Some(refuse("not-ready", object, message, help));
             }
             (&image.pool_path, Use::Pool)
         }
@@ -56,22 +57,12 @@ fn stored(draft: &Draft<'_>, course: &Course<'_>, object: &ObjectRef) -> Option<
                 crate::model::observed::ObservedBacking::Device(seen) => others.of_device(seen.block, |_| true),
                 _ => None,
             })?;
-            let message = format!("{} is taken: {claim}", device.path.display());
-            let help = "one device is one volume's: take it out of that project's manifest and apply that one first";
+            let (message, help) = claim.stands_against(&device.path, Use::Device);
             return Some(refuse("incompatible", object, message, help));
         }
         Backing::Tmpfs(_) => return None,
     };
     let claim = others.against(path, what, |_| true)?;
-    let message = format!("{} has to do with what is another one's: {claim}", path.display());
-    Some(refuse("foreign", object, message, "choose a directory that has nothing to do with it"))
-}
-
-fn not_mounted(object: &ObjectRef, pool: &Path, missed: &str) -> Refused {
-    let pool = pool.display();
-    let message = format!(
-        "the file system of its pool {pool} is not mounted: another one lies there, and {missed} and all else recorded in it is missing"
-    );
-    let help = format!("mount it at {pool} first; an image made now would be hidden below it");
-    refuse("not-ready", object, message, help)
+    let (message, help) = claim.stands_against(path, what);
+    Some(refuse("foreign", object, message, help))
 }

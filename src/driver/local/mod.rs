@@ -84,7 +84,7 @@ pub struct LocalDriver {
     /// What others need of this machine.
     neighbours: Mutex<Option<neighbours::Neighbours>>,
     /// Limits of pools as this process was told them, by directory.
-    limits: BTreeMap<PathBuf, Option<Capacity>>,
+    limits: RwLock<BTreeMap<PathBuf, Option<Capacity>>>,
     /// Nominal sizes of what is recorded.
     sizes: Mutex<Option<room::Sizes>>,
     /// Pools whose own file system was found there, with its device.
@@ -109,7 +109,7 @@ impl LocalDriver {
             global: Mutex::default(),
             chains: chain::Chains::default(),
             neighbours: Mutex::default(),
-            limits: BTreeMap::new(),
+            limits: RwLock::default(),
             sizes: Mutex::default(),
             mounted_pools: Mutex::default(),
         }

@@ -105,15 +105,11 @@ fn counts(s: &Session<'_>, claim: &Claim<'_>) -> bool {
 /// Answers the directories of others' images, which may go by other names too.
 pub(super) fn uncovered(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Result<Vec<PathBuf>> {
     let (claim, pools) = asked(s, &record.spec.owner, |claims| {
-        let claim = claims.against(path, Use::Target, |claim| counts(s, claim)).map(|claim| claim.to_string());
-        (claim, claims.pools().map(Path::to_owned).collect())
+        let claim = claims.against(path, Use::Target, |claim| counts(s, claim));
+        (claim.map(|claim| claim.stands_against(path, Use::Target)), claims.pools().map(Path::to_owned).collect())
     })?;
-    let Some(claim) = claim else { return Ok(pools) };
-    Err(s.refuse(
-        Refusal::Foreign,
-        format!("{} would cover, or lie in, what another one needs: {claim}", path.display()),
-        "choose a path that has nothing to do with it",
-    ))
+    let Some((message, help)) = claim else { return Ok(pools) };
+    Err(s.refuse(Refusal::Foreign, message, help))
 }
 
 /// Writes the record of a volume that is about to be made, unless what it stands on is another one's.
@@ -140,14 +136,11 @@ pub(super) fn free(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
         Backing::Device(device) => return device_is_free(s, owner, &device.path),
         Backing::Tmpfs(_) => return Ok(()),
     };
-    let claim =
-        asked(s, owner, |claims| claims.against(path, what, |claim| counts(s, claim)).map(|claim| claim.to_string()))?;
-    let Some(claim) = claim else { return Ok(()) };
-    Err(s.refuse(
-        Refusal::Foreign,
-        format!("{} has to do with what is another one's: {claim}", path.display()),
-        "choose a directory that has nothing to do with it",
-    ))
+    let claim = asked(s, owner, |claims| {
+        claims.against(path, what, |claim| counts(s, claim)).map(|claim| claim.stands_against(path, what))
+    })?;
+    let Some((message, help)) = claim else { return Ok(()) };
+    Err(s.refuse(Refusal::Foreign, message, help))
 }
 
 fn device_is_free(s: &Session<'_>, owner: &Owner, path: &Path) -> Result<()> {
@@ -158,12 +151,9 @@ fn device_is_free(s: &Session<'_>, owner: &Owner, path: &Path) -> Result<()> {
             let other = claims.devices().find(|other| ours.is_some() && block(other) == ours)?;
             claims.against(other, Use::Device, |_| true)
         };
-        claims.against(path, Use::Device, |_| true).or_else(by_number).map(|claim| claim.to_string())
+        let claim = claims.against(path, Use::Device, |_| true).or_else(by_number);
+        claim.map(|claim| claim.stands_against(path, Use::Device))
     })?;
-    let Some(claim) = claim else { return Ok(()) };
-    Err(s.refuse(
-        Refusal::Incompatible,
-        format!("{} is taken: {claim}", path.display()),
-        "one device is one volume's: take it out of that project's manifest and apply that one first",
-    ))
+    let Some((message, help)) = claim else { return Ok(()) };
+    Err(s.refuse(Refusal::Incompatible, message, help))
 }

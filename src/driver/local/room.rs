@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -226,13 +227,19 @@ fn name_of(lock: &Path) -> String {
 impl LocalDriver {
     /// With these pools' limits, by their directories. Of other pools, what the project's last apply said holds.
     #[must_use]
-    pub fn with_pools<'a>(mut self, pools: impl IntoIterator<Item = &'a Pool>) -> Self {
-        self.limits = pools.into_iter().map(|pool| (pool.path.clone(), pool.limit)).collect();
+    pub fn with_pools<'a>(self, pools: impl IntoIterator<Item = &'a Pool>) -> Self {
+        self.limit(pools);
         self
     }
 
+    /// From now on with the limits of these pools.
+    pub fn limit<'a>(&self, pools: impl IntoIterator<Item = &'a Pool>) {
+        let limits = pools.into_iter().map(|pool| (pool.path.clone(), pool.limit)).collect();
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
     fn limit_of(&self, pool: &Path, owner: &Owner) -> Option<Capacity> {
-        if let Some(limit) = self.limits.get(pool) {
+        if let Some(limit) = self.limits.read().unwrap_or_else(PoisonError::into_inner).get(pool) {
             return *limit;
         }
         let Owner::Project(project) = owner else { return None };

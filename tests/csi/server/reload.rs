@@ -72,3 +72,28 @@ fn sighup_without_a_configuration_is_no_end() {
     in_pool(&serving, "one", "default").unwrap();
     assert_eq!(serving.end(), Some(0));
 }
+
+#[test]
+fn a_limit_that_is_raised_or_lowered_by_sighup_holds_from_then_on() {
+    let place = Place::new();
+    let limited =
+        |limit: &str| place.write("storage.toml", &format!("[pools.one]\npath = \"one\"\nlimit = \"{limit}\"\n"));
+    limited("2MiB");
+    let serving = Serving::start(&place, &["--config", "storage.toml"]);
+    let again = || {
+        let read = serving.log().matches("configuration was read again").count();
+        hang_up(&serving);
+        until("it is read", || serving.log().matches("configuration was read again").count() > read);
+    };
+    in_pool(&serving, "a", "one").unwrap();
+    in_pool(&serving, "b", "one").unwrap();
+    assert_eq!(in_pool(&serving, "c", "one"), Err(Code::ResourceExhausted));
+
+    limited("4MiB");
+    again();
+    in_pool(&serving, "c", "one").unwrap();
+
+    limited("3MiB");
+    again();
+    assert_eq!(in_pool(&serving, "d", "one"), Err(Code::ResourceExhausted));
+}

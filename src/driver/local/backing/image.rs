@@ -9,7 +9,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, FormatRequest, GrowRequest, NewImage, Place};
 use crate::model::observed::ObservedImage;
 use crate::model::record::{FormatMark, VolumeRecord};
-use crate::model::{Allocate, Capacity, FileId, FsType, FsUuid, ImageBacking, SectorSize};
+use crate::model::{Allocate, Capacity, FileId, FsType, FsUuid, ImageBacking, SectorSize, pool_not_mounted};
 
 /// Permissions of a pool's directory.
 const POOL_MODE: u32 = 0o700;
@@ -84,12 +84,8 @@ fn is_mounted(s: &Session<'_>, backing: &ImageBacking) -> Result<()> {
     let Some(missed) = mounted::missed_now(s.driver, &backing.pool_path).map_err(|error| s.fail(error))? else {
         return Ok(());
     };
-    let pool = backing.pool_path.display();
-    Err(s.refuse(
-        Refusal::NotReady,
-        format!("the file system of its pool {pool} is not mounted: another one lies there, and {missed} and all else recorded in it is missing"),
-        format!("mount it at {pool} first; an image made now would be hidden below it"),
-    ))
+    let (message, help) = pool_not_mounted(&backing.pool_path, &missed);
+    Err(s.refuse(Refusal::NotReady, message, help))
 }
 
 /// Makes the image at its temporary name, or takes away at once what a failure left there.

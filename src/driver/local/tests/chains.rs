@@ -1,8 +1,10 @@
 //! Steps that follow one another on a thread: what is kept between them, and until when.
 
 use crate::driver::{Driver, DriverError};
-use crate::host::Observe;
+use crate::host::{ErrorKind, Observe};
+use crate::model::record::Recorded;
 use crate::model::{Done, FsType};
+use crate::state::Reader;
 
 use super::world::{World, down, every_sort, image, layout, publish, stage, unpublish, unstage};
 
@@ -68,4 +70,40 @@ fn a_chain_takes_everything_down() {
         assert_eq!(world.sim.mounts_at(&layout().staging_path(&spec.id)).unwrap(), [], "{}", spec.id);
         assert_eq!(world.sim.check_settled(&["/pool".as_ref()]), Vec::<String>::new(), "{}", spec.id);
     }
+}
+
+#[test]
+fn what_was_unpublished_is_off_the_record_whatever_follows_or_fails() {
+    let spec = image("db", FsType::Ext4);
+    for follows in ["the end", "another volume", "an unstage that fails"] {
+        let world = World::new();
+        world.up(&spec).unwrap();
+        world.driver.run_in_chain(&unpublish(&spec)).unwrap();
+
+        match follows {
+            "the end" => world.driver.settle(),
+            "another volume" => drop(world.driver.run_in_chain(&unpublish(&image("next", FsType::Ext4))).unwrap()),
+            _ => {
+                world.sim.fail_at(world.sim.count() + 1, ErrorKind::Busy);
+                world.driver.run_in_chain(&unstage(&spec)).unwrap_err();
+            }
+        }
+
+        let boot = world.sim.facts().unwrap().boot_id;
+        let run = Reader::new(&world.sim, &layout()).run(&spec.id, &boot).present().cloned().unwrap();
+        assert_eq!((run.publishes.len(), run.staging_path.is_some()), (0, true), "{follows}");
+    }
+}
+
+#[test]
+fn a_boot_scoped_record_that_cannot_be_read_is_not_written_over() {
+    let world = World::new();
+    let spec = image("db", FsType::Ext4);
+    world.up(&spec).unwrap();
+
+    let mut session = world.driver.open(&spec.id).unwrap();
+    session.run = Recorded::Unknown { cause: "an I/O error".to_owned() };
+
+    let error = session.run_or_new().unwrap_err();
+    assert!(error.to_string().contains("read record"), "{error}");
 }
