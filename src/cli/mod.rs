@@ -8,6 +8,7 @@
 
 pub mod args;
 mod ask;
+mod busy;
 mod commands;
 pub mod complete;
 pub mod context;

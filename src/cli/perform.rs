@@ -10,15 +10,17 @@ use super::context::{Context, Looked};
 use super::exit::Exit;
 use super::problem::{Failure, Problem, Result};
 use super::render::plan::PlanView;
+use super::render::progress::Silent;
 use super::render::style::{Painted, RED, count};
 use super::render::{self, outcome};
-use super::{ask, tools};
+use super::{ask, busy, tools};
 use crate::driver::local::{LocalDriver, gc};
-use crate::exec::{self, Options, Stop, Summary};
+use crate::exec::{self, Options, StepFailure, Stop, Summary};
 use crate::host::Host;
 use crate::model::record::LimitsRecord;
-use crate::model::{Approval, Desired, ObjectRef, Owner};
-use crate::plan::{self, Intent, MissingApproval, Plan};
+use crate::model::{Approval, Desired, ObjectRef, Observed, Owner};
+use crate::plan::back::Ended;
+use crate::plan::{self, ApprovedPlan, Intent, MissingApproval, Plan};
 use crate::state::Store;
 
 /// What is to be done.
@@ -80,8 +82,8 @@ fn clear_left(context: &Context, host: &dyn Host, job: &Job<'_>) {
 /// Whatever keeps it from beginning; what fails on the way is reported here.
 pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result<Exit> {
     context.check_state(&**host)?;
-    let observed = &job.looked.observed;
-    let plan = plan::plan(job.desired, observed, &context.layout, job.intent);
+    let (plan, seen) = busy::plan(&**host, job.desired, &job.looked.observed, &context.layout, job.intent);
+    let observed = &*seen;
     (job.check)(&plan)?;
     let (plan, aside) = match job.on_refusal {
         OnError::Continue if !plan.refused.is_empty() => {
@@ -133,14 +135,51 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         step_timeout: context.step_timeout,
     };
     let listener = context.progress.listen(&context.printer, approved.steps());
-    let summary = exec::execute(&approved, &driver, &options, &*listener, &stop);
+    let mut summary = exec::execute(&approved, &driver, &options, &*listener, &stop);
     drop(listener);
+    if !(summary.failed.is_empty() || summary.interrupted) {
+        let run = |back: &ApprovedPlan| exec::execute(back, &driver, &options, &Silent, &stop);
+        put_back(approved.plan(), observed, &mut summary, run);
+    }
     report(context, job, approved.steps(), &summary);
     for (object, cause) in &unknown {
         context.printer.note(format!("{object}: left as it is, since its state could not be read: {cause}"));
     }
     let exit = Exit::of_summary(&summary, signal(&stop));
     Ok(if exit == Exit::Done && !(unknown.is_empty() && aside.is_empty()) { Exit::Partial } else { exit })
+}
+
+/// Brings back what was taken down for a change that then could not be made, and writes it into the summary.
+fn put_back(plan: &Plan, observed: &Observed, summary: &mut Summary, run: impl FnOnce(&ApprovedPlan) -> Summary) {
+    let mut ended = vec![Ended::Skipped; plan.steps.len()];
+    summary.done.iter().for_each(|(index, ..)| ended[*index] = Ended::Done);
+    summary.failed.iter().for_each(|failure| ended[failure.step] = Ended::Failed);
+    let (back, places) = plan::back::back(plan, observed, &ended);
+    if back.steps.is_empty() {
+        return;
+    }
+    // Nothing of the way up loses data, so that nothing is missing here.
+    let Ok(back) = back.approve(&BTreeSet::new()) else { return };
+    let came = run(&back);
+    let moved: BTreeSet<usize> = came
+        .done
+        .iter()
+        .map(|(at, ..)| *at)
+        .chain(came.failed.iter().map(|failure| failure.step))
+        .map(|at| places[at])
+        .collect();
+    summary.skipped.retain(|(index, _)| !moved.contains(index));
+    summary.done.extend(came.done.into_iter().map(|(at, done, mut notes)| {
+        let step = &plan.steps[places[at]];
+        let place = step.path.as_ref().map_or_else(String::new, |path| format!(" at {}", path.display()));
+        notes.push(format!("put back{place} as it was: the change was not made"));
+        (places[at], done, notes)
+    }));
+    let failed = came.failed.into_iter().map(|failure| StepFailure { step: places[failure.step], ..failure });
+    summary.failed.extend(failed);
+    summary.done.sort_unstable_by_key(|(index, ..)| *index);
+    summary.failed.sort_unstable_by_key(|failure| failure.step);
+    summary.took += came.took;
 }
 
 fn signal(stop: &Stop) -> Option<Exit> {

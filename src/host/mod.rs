@@ -28,7 +28,7 @@ pub use error::{ErrorKind, HostError};
 pub use request::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, Extent, Extents, FileFacts, FileKind, FormatRequest,
     Formatted, Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, GrowthFiles, Holder, ImageFile, Lock, LockMode,
-    LoopHold, NewImage, Place, PoolFacts, ToolFacts, Unmount,
+    LoopHold, NewImage, Place, PoolFacts, ToolFacts, Unmount, UsedMount,
 };
 
 pub use watch::{Changes, DirectoryWatch};
@@ -126,6 +126,11 @@ pub trait Observe: Send + Sync {
 
     /// Which processes, in which mount namespaces, keep the file system on `device` (mounted at `target`, if it is) busy.
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>>;
+
+    /// Which processes have something open in each of these mounts: one look at all processes, however many mounts there are.
+    fn users(&self, mounts: &[UsedMount<'_>]) -> Result<Vec<Vec<Holder>>> {
+        mounts.iter().map(|used| self.holders(used.mount.device, Some(&used.mount.target))).collect()
+    }
 
     /// The helper programs and what is known of them, for `doctor`.
     fn tools(&self) -> Vec<ToolFacts>;

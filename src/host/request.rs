@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::model::{
-    BlockId, Capacity, FileId, FsType, FsUuid, LoopDevice, Propagation, PublishKind, SectorSize, VolumeId,
+    BlockId, Capacity, FileId, FsType, FsUuid, LoopDevice, Mount, Propagation, PublishKind, SectorSize, VolumeId,
 };
 
 /// What sort of file lies at a path.
@@ -90,6 +90,15 @@ pub struct Holder {
     pub mount_namespace: u64,
     /// What it holds: `cwd`, `root`, `exe`, `mmap`, `fd 7`, `mount /path`.
     pub what: Vec<String>,
+}
+
+/// A mount whose users are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct UsedMount<'a> {
+    /// The mount.
+    pub mount: &'a Mount,
+    /// Whether its whole file system is meant, through whichever mount it is used; a mount of a part of one means itself all the same.
+    pub whole: bool,
 }
 
 impl Holder {

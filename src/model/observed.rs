@@ -74,6 +74,8 @@ pub struct ObservedVolume {
     pub used: Option<Capacity>,
     /// Another mount namespace, still alive, that holds its mounts.
     pub foreign_namespace: Option<u64>,
+    /// Mounts of it that processes keep busy, and which processes, in words; looked for only where a plan would take them down for a while.
+    pub held: Vec<(PathBuf, String)>,
     /// What somebody else has mounted where it is staged, in words.
     pub foreign_stage: Option<(PathBuf, String)>,
     /// What could not be read, in words; with any of these the volume's true state is not known.

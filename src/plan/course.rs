@@ -24,6 +24,7 @@ pub(super) static NEVER_SEEN: ObservedVolume = ObservedVolume {
     inside: BTreeMap::new(),
     used: None,
     foreign_namespace: None,
+    held: Vec::new(),
     foreign_stage: None,
     unknown: Vec::new(),
 };

@@ -10,7 +10,8 @@ use super::course::Course;
 use super::draft::Draft;
 use super::emit::{AllEmitted, emit};
 use super::{
-    Intent, Plan, copies, decide, describe, guards, imperative, neighbours, nesting, orchestrated, pools, targets,
+    Intent, Plan, copies, decide, describe, guards, imperative, neighbours, nesting, orchestrated, pause, pools,
+    targets,
 };
 
 /// Plans what leads from `observed` to what `intent` asks of `desired`. Pure: the same values give the same plan.
@@ -45,6 +46,7 @@ fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>, snapshots: &[&'a
     orchestrated::judge(draft, &courses);
     targets::judge(draft, &courses);
     draft.refused.extend(courses.iter().filter_map(guards::keeps_bytes));
+    draft.refused.extend(courses.iter().filter_map(pause::busy));
     neighbours::judge(draft, &courses);
     let mut emitted: AllEmitted<'_> = HashMap::with_capacity(courses.len());
     for course in &courses {

@@ -7,7 +7,7 @@ use crate::model::observed::{ObservedBacking, ObservedDevice, ObservedImage};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 use crate::model::{
     BTRFS_GROWN_LEAST, Backing, Capacity, DeviceBacking, FormatPolicy, FsType, ObjectRef, Owner, Probe, SectorSize,
-    VolumeId, VolumeSpec,
+    Signature, VolumeId, VolumeSpec,
 };
 
 use super::Refused;
@@ -220,17 +220,25 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
             let message = format!("its {fs} is gone: the storage looks blank, and csictl formatted it once");
             Some(refuse("lost-filesystem", object, message, begin_anew(course)))
         }
+        Probe::Known(signature) if signature.kind == fs.as_str() && is_same(record, signature) => None,
+        // Its owner has made what the manifest asks for now.
         Probe::Known(signature)
-            if signature.kind == fs.as_str()
-                || course.spec.fs_type().is_some_and(|now| signature.kind == now.as_str()) =>
+            if signature.kind != fs.as_str()
+                && course.spec.fs_type().is_some_and(|now| signature.kind == now.as_str()) =>
         {
             None
         }
         other => {
-            let message = format!("it should hold {fs} and holds {other}");
+            let uuid = record.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
+            let message = format!("it should hold {fs}{uuid} and holds {other}");
             Some(refuse("wrong-identity", object, message, format!("find out who wrote to it; {}", begin_anew(course))))
         }
     }
+}
+
+/// Whether a file system is the one that the record tells of, as far as it does.
+fn is_same(record: &VolumeRecord, found: &Signature) -> bool {
+    record.fs_uuid.is_none_or(|ours| found.uuid.as_deref().is_some_and(|text| text.parse() == Ok(ours)))
 }
 
 fn begin_anew(course: &Course<'_>) -> String {

@@ -5,10 +5,12 @@
 
 pub mod approve;
 pub mod around;
+pub mod back;
 pub mod diff;
 pub mod drift;
 pub mod fingerprint;
 pub mod intent;
+pub mod pause;
 pub mod phase;
 pub mod summary;
 

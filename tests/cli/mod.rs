@@ -1,6 +1,7 @@
 //! The command line as users meet it: the built binary, its help, exit codes, documents and generated files.
 
 mod behind;
+mod busy;
 mod completion;
 mod documents;
 mod errors;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use csictl::model::device::BlockId;
 use csictl::model::observed::{ObservedBacking, ObservedTarget, TargetKind};
 use csictl::model::{
-    Allocate, Backing, Capacity, DeviceBacking, FormatPolicy, FsSpec, FsType, Owner, Probe, Signature, VolumeSpec,
+    Allocate, Backing, Capacity, DeviceBacking, FormatPolicy, FsSpec, FsType, FsUuid, Owner, Probe, Signature,
+    VolumeSpec,
 };
-use csictl::plan::Plan;
+use csictl::plan::{Intent, Plan};
 
 use super::world::{World, id, image, raw, shown, sized};
 
@@ -191,6 +192,30 @@ fn a_device_that_changed_under_its_mount_is_drift_and_refused() {
 
     assert_eq!(codes(&plan), ["wrong-identity"]);
     assert_eq!(plan.drift[0].what, "device");
+}
+
+#[test]
+fn a_device_that_holds_another_file_system_than_it_did_is_refused() {
+    let ours = FsUuid::random();
+    let cases: [(&str, Option<FsUuid>, &[&str]); 4] = [
+        ("ext4", Some(ours), &[]),
+        ("ext4", Some(FsUuid::random()), &["wrong-identity"]),
+        ("ext4", None, &["wrong-identity"]),
+        ("xfs", Some(ours), &["wrong-identity"]),
+    ];
+    for (kind, uuid, expected) in cases {
+        let mut world = World::new().with(disk()).shown("app", "disk", "/t").device("disk", 100).applied();
+        let down = world.plan_for(&Intent::Destroy { delete_data: Default::default() });
+        world.run(&down);
+        world.record("disk").fs_uuid = Some(ours);
+        let Probe::Known(signature) = known(kind) else { panic!() };
+        world.seen("disk").probe =
+            Some(Probe::Known(Signature { uuid: uuid.map(|uuid| uuid.to_string()), ..signature }));
+        let plan = world.plan();
+
+        assert_eq!(codes(&plan), expected, "{kind} {uuid:?}");
+        assert!(plan.refused.iter().all(|refused| refused.message.contains(&ours.to_string())), "{:?}", plan.refused);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `plan`: what would change and why. Holds only the reading half of the host, so it can change nothing.
 
 use crate::cli::args::{Output, PlanArgs};
+use crate::cli::busy;
 use crate::cli::commands::destroy;
 use crate::cli::context::{Context, shell_word};
 use crate::cli::exit::Exit;
@@ -10,7 +11,7 @@ use crate::cli::problem::{Failure, Result};
 use crate::cli::render::plan::PlanView;
 use crate::cli::render::{self, graph, plan_json};
 use crate::cli::source::Source;
-use crate::plan::{self, Intent, Plan, Risk};
+use crate::plan::{Intent, Plan, Risk};
 
 /// Runs it.
 pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
@@ -24,7 +25,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
     } else {
         Intent::Apply
     };
-    let plan = plan::plan(&desired, &looked.observed, &context.layout, &intent);
+    let (plan, _) = busy::plan(&*observer, &desired, &looked.observed, &context.layout, &intent);
     let verb = if args.destroy { "destroy" } else { "apply" };
     let command = context.command(&format!("{verb} {}", shell_word(&source.name)));
     match context.output {

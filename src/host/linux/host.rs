@@ -12,12 +12,12 @@ use super::errors::failed;
 use super::told::told;
 use super::{
     bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, growth, helper,
-    identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, watch, who,
+    identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, users, watch, who,
 };
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, Extents, FileFacts, FormatRequest,
     Formatted, Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, ImageFile, Lock, LockMode, NewImage, Observe,
-    Place, PoolFacts, Result, ToolFacts, Unmount,
+    Place, PoolFacts, Result, ToolFacts, Unmount, UsedMount,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::record::ImageIdentity;
@@ -173,6 +173,10 @@ impl Observe for LinuxObserve {
         who::holders(device, target)
     }
 
+    fn users(&self, mounts: &[UsedMount<'_>]) -> Result<Vec<Vec<Holder>>> {
+        Ok(users::users(mounts))
+    }
+
     fn tools(&self) -> Vec<ToolFacts> {
         helper::tools()
     }
@@ -273,6 +277,10 @@ impl Observe for LinuxHost {
 
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
         self.observe.holders(device, target)
+    }
+
+    fn users(&self, mounts: &[UsedMount<'_>]) -> Result<Vec<Vec<Holder>>> {
+        self.observe.users(mounts)
     }
 
     fn tools(&self) -> Vec<ToolFacts> {

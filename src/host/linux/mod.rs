@@ -46,6 +46,7 @@ pub mod socket;
 mod sys;
 mod told;
 mod unmount;
+mod users;
 mod watch;
 mod who;
 

@@ -98,14 +98,14 @@ pub fn describe(holder: &Holder) -> String {
     format!("{} (pid {}: {}{more})", holder.command, holder.pid, shown.join(", "))
 }
 
-fn processes() -> Vec<u32> {
+pub(super) fn processes() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     pids
 }
 
-fn split(device: u64) -> BlockId {
+pub(super) fn split(device: u64) -> BlockId {
     let (major, minor) = sys::device_numbers(device);
     BlockId { major, minor }
 }
@@ -136,16 +136,19 @@ fn open_files(folder: &Path, held: &Held) -> Vec<String> {
     what
 }
 
+/// The devices of mapped files; 00:00 is memory without a file.
+pub(super) fn mapped_devices(maps: &str) -> impl Iterator<Item = BlockId> + '_ {
+    maps.lines().filter_map(|line| {
+        let (major, minor) = line.split_whitespace().nth(3)?.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        Some(BlockId { major: number(major)?, minor: number(minor)? })
+    })
+}
+
 /// `mmap` where a file that counts is mapped.
 fn mapped(folder: &Path, held: &Held) -> Option<String> {
     let maps = fs::read_to_string(folder.join("maps")).ok()?;
-    let is_ours = |line: &str| {
-        let (major, minor) = line.split_whitespace().nth(3)?.split_once(':')?;
-        let number = |text| u32::from_str_radix(text, 16).ok();
-        Some(held.devices().contains(&BlockId { major: number(major)?, minor: number(minor)? }))
-    };
-    // 00:00 is memory without a file.
-    let on_device = maps.lines().any(|line| is_ours(line) == Some(true));
+    let on_device = mapped_devices(&maps).any(|device| held.devices().contains(&device));
     let through =
         || fs::read_dir(folder.join("map_files")).into_iter().flatten().flatten().any(|e| held.has(&e.path()));
     (on_device && (matches!(held, Held::Device { .. }) || through())).then(|| "mmap".to_owned())

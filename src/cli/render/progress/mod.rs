@@ -45,7 +45,7 @@ impl Progress {
 }
 
 /// Listens and says nothing.
-struct Silent;
+pub struct Silent;
 
 impl EventSink for Silent {
     fn event(&self, _: &Event<'_>) {}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::host::sim::SimHost;
-use crate::host::{Extents, FileFacts, FsUsage, Holder, ImageFile, Observe, PoolFacts, Result, ToolFacts};
+use crate::host::{Extents, FileFacts, FsUsage, Holder, ImageFile, Observe, PoolFacts, Result, ToolFacts, UsedMount};
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::{BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe};
 
@@ -100,6 +100,10 @@ impl Observe for Counting {
 
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
         self.inner.holders(device, target)
+    }
+
+    fn users(&self, mounts: &[UsedMount<'_>]) -> Result<Vec<Vec<Holder>>> {
+        self.inner.users(mounts)
     }
 
     fn tools(&self) -> Vec<ToolFacts> {
