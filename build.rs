@@ -11,6 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::write(out.join("csi.descriptors"), compiler.encode_file_descriptor_set())?;
         // A list repeats the topology with each entry: copies of a sorted map are cheap.
         let configured = tonic_prost_build::configure().btree_map(".csi.v1.Topology");
+        // And it repeats most entries of the list before: they are encoded once.
+        let configured = configured.extern_path(".csi.v1.ListVolumesResponse.Entry", "crate::csi::entry::Entry");
         configured.compile_fds(compiler.file_descriptor_set())?;
     }
     Ok(())

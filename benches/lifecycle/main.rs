@@ -2,7 +2,7 @@
 //! unstage, delete) a second, the median of each RPC, lists of thousands, and whether calls get slower with the machine's mounts.
 //! Works in a private mount namespace and a folder of its own below `target/`.
 //!
-//! usage (as root): cargo bench --bench lifecycle [-- --seconds N]
+//! usage (as root): cargo bench --bench lifecycle [-- --seconds N] [--only lives|lists|mounts]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../compare/run.rs"]
@@ -49,10 +49,15 @@ const fn word(reached: bool) -> &'static str {
     if reached { "reached" } else { "MISSED" }
 }
 
-fn seconds() -> Duration {
+/// What follows this option on the command line.
+fn argument(option: &str) -> Option<String> {
     let mut arguments = std::env::args();
-    arguments.by_ref().find(|a| a == "--seconds");
-    Duration::from_secs(arguments.next().and_then(|n| n.parse().ok()).unwrap_or(10))
+    arguments.by_ref().find(|a| a == option);
+    arguments.next()
+}
+
+fn seconds() -> Duration {
+    Duration::from_secs(argument("--seconds").and_then(|n| n.parse().ok()).unwrap_or(10))
 }
 
 type Times = BTreeMap<Rpc, Vec<f64>>;
@@ -199,9 +204,17 @@ fn main() {
     let root = run::private_folder();
     let length = seconds();
     let mut rows = vec![];
-    throughput(&root, &mut rows, length);
-    long_lists(&root, &mut rows);
-    many_mounts(&root, &mut rows);
+    let only = argument("--only");
+    let asked = |what: &str| only.as_deref().is_none_or(|only| only == what);
+    if asked("lives") {
+        throughput(&root, &mut rows, length);
+    }
+    if asked("lists") {
+        long_lists(&root, &mut rows);
+    }
+    if asked("mounts") {
+        many_mounts(&root, &mut rows);
+    }
     take_away(&root);
     println!("{}\n", run::machine());
     println!("| what | figure | reach | |\n|---|---|---|---|");

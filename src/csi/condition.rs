@@ -51,13 +51,22 @@ pub struct Conditions(Arc<Mutex<Arc<Seen>>>);
 
 /// What one pass has seen.
 #[derive(Debug, Default)]
-pub struct Seen(BTreeMap<VolumeId, VolumeCondition>);
+pub struct Seen(BTreeMap<VolumeId, Arc<VolumeCondition>>);
+
+/// The condition of a volume that was not looked at yet: nothing bad is known of it.
+pub fn unseen() -> VolumeCondition {
+    VolumeCondition { abnormal: false, message: "not looked at yet".to_owned() }
+}
 
 impl Seen {
-    /// The condition of a volume; of one that was not looked at yet, nothing bad is known.
+    /// The condition of a volume.
     pub fn of(&self, id: &VolumeId) -> VolumeCondition {
-        let known = self.0.get(id).cloned();
-        known.unwrap_or_else(|| VolumeCondition { abnormal: false, message: "not looked at yet".to_owned() })
+        self.0.get(id).map_or_else(unseen, |known| VolumeCondition::clone(known))
+    }
+
+    /// All of them in order of their ids. One that is as it was in the pass before is the same [`Arc`].
+    pub fn iter(&self) -> impl Iterator<Item = (&VolumeId, &Arc<VolumeCondition>)> {
+        self.0.iter()
     }
 }
 
@@ -72,11 +81,13 @@ impl Conditions {
     /// # Errors
     /// INTERNAL when the records cannot be read.
     pub fn pass(&self, plugin: &Plugin) -> Result<(), Status> {
-        let records = plugin.volumes()?;
+        let (records, before) = (plugin.volumes()?, self.last());
         let mut seen = BTreeMap::new();
         for (at, (id, record)) in records.iter().enumerate() {
             if let Some(record) = record.present() {
-                seen.insert(id.clone(), look(plugin, record)?);
+                let now = look(plugin, record)?;
+                let same = before.0.get(id).filter(|was| ***was == now).cloned();
+                seen.insert(id.clone(), same.unwrap_or_else(|| Arc::new(now)));
             }
             if at % BATCH == BATCH - 1 {
                 std::thread::sleep(REST);
@@ -105,8 +116,26 @@ pub fn watch(plugin: &Plugin) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    fn condition(message: &str) -> Arc<VolumeCondition> {
+        Arc::new(VolumeCondition { abnormal: message == "ill", message: message.to_owned() })
+    }
+
+    /// What a pass has seen, by id.
+    pub(crate) fn seen(conditions: &[(&str, &str)]) -> Arc<Seen> {
+        Arc::new(Seen(conditions.iter().map(|(id, says)| (id.parse().unwrap(), condition(says))).collect()))
+    }
+
+    impl Seen {
+        /// The same with this one changed.
+        pub(crate) fn and(&self, id: &str, says: &str) -> Self {
+            let mut all = self.0.clone();
+            all.insert(id.parse().unwrap(), condition(says));
+            Self(all)
+        }
+    }
 
     #[test]
     fn a_condition_names_what_is_wrong_and_stays_short() {

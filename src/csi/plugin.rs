@@ -11,6 +11,7 @@ use super::condition::{self, Conditions};
 use super::config::Config;
 use super::in_flight::InFlight;
 use super::index::{Index, Records};
+use super::listing::Listing;
 use super::proto::Topology;
 use super::room::Ledger;
 use super::server::{Readiness, limits};
@@ -42,6 +43,8 @@ struct Inner {
     snapshots: Index<SnapshotRecord>,
     ledger: Ledger,
     conditions: Conditions,
+    /// The volumes as the last list showed them.
+    listing: Listing,
     /// Volumes that are on their way to being published here.
     attaching: Arc<Mutex<BTreeSet<VolumeId>>>,
 }
@@ -87,6 +90,7 @@ impl Plugin {
             snapshots,
             ledger: Ledger::default(),
             conditions: Conditions::default(),
+            listing: Listing::default(),
             attaching: Arc::default(),
         }));
         condition::watch(&plugin);
@@ -101,6 +105,11 @@ impl Plugin {
     /// How the volumes were when they were last looked at.
     pub fn conditions(&self) -> &Conditions {
         &self.0.conditions
+    }
+
+    /// The volumes as the last list showed them.
+    pub fn listing(&self) -> &Listing {
+        &self.0.listing
     }
 
     /// The verbs.

@@ -192,6 +192,10 @@ pub trait Host: Observe {
     /// Unlinks an image if it still is the file meant; a missing one is fine.
     fn remove_image(&self, path: &Path, file: Option<FileId>) -> Result<Done>;
 
+    /// Makes what was unlinked from `directory` stay away after a power cut before anything that is flushed at `before` later: on one file
+    /// system with a journal that is so anyway. Flushes of many threads may be one.
+    fn settle_removal(&self, directory: &Path, before: &Path) -> Result<()>;
+
     /// Attaches an image to a loop device, or adopts the one it is attached to. One LOOP_CONFIGURE, retried on EBUSY.
     fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop>;
 

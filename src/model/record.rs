@@ -84,6 +84,12 @@ impl VolumeRecord {
         self.spec.required().max(self.growing)
     }
 
+    /// Whether all that it is made of was there when this was written. An image gets its name as the last step, and a power cut may take
+    /// the word of that from the record: where this says no, it may be there all the same.
+    pub fn is_in_place(&self) -> bool {
+        self.image.is_some() || self.spec.backing.as_image().is_none()
+    }
+
     /// Whether a step that loses data is refused whatever is approved.
     ///
     /// A rebuilt record is only as good as the image's word. A manifest's waits for its manifest to confirm it; over gRPC there is nothing

@@ -1,13 +1,15 @@
-//! ListVolumes and ControllerGetVolume (CSI 1.12): what there is, where it is used, how it is. Everything comes from records in memory: a list costs
-//! no look at the kernel, whose state of each volume is looked after in the background.
+//! ListVolumes and ControllerGetVolume (CSI 1.12): what there is, where it is used, how it is. Everything comes from records in memory, encoded
+//! once ([`crate::csi::listing`]): a list costs no look at the kernel, whose state of each volume is looked after in the background.
 
 use tonic::Status;
 
 use super::volume::{existing, id_of, is_whole, unknown, volume_of};
 use crate::csi::condition::Seen;
+use crate::csi::entry::Entry;
+use crate::csi::listing::Line;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::controller_get_volume_response::VolumeStatus as OneStatus;
-use crate::csi::proto::list_volumes_response::{Entry, VolumeStatus};
+use crate::csi::proto::list_volumes_response::VolumeStatus;
 use crate::csi::proto::{
     ControllerGetVolumeRequest, ControllerGetVolumeResponse, ListVolumesRequest, ListVolumesResponse, VolumeCondition,
 };
@@ -26,23 +28,22 @@ pub(super) async fn list_volumes(plugin: &Plugin, call: ListVolumesRequest) -> R
         given => given.min(PAGE_MAX),
     };
     let work = move |plugin: &Plugin| {
-        let records = plugin.volumes()?;
-        let listed = records.iter().filter(|(_, record)| {
-            record.present().is_none_or(|record| !record.spec.ephemeral && is_whole(plugin, record))
-        });
-        let (page, next_token) = page::page(listed, |(id, _)| id.as_str(), &call.starting_token, most)?;
-        let seen = plugin.conditions().last();
-        let entries = page.into_iter().map(|(id, record)| entry(plugin, &seen, id, record)).collect();
-        Ok(ListVolumesResponse { entries, next_token })
+        let (records, seen) = (plugin.volumes()?, plugin.conditions().last());
+        let fresh = |id: &VolumeId, record: &_| entry(plugin, &seen, id, record);
+        plugin.listing().with(&records, &seen, fresh, |lines| {
+            let there = |line: &&Line| line.settled || line.record.present().is_none_or(|record| is_whole(plugin, record));
+            let (page, next_token) =
+                page::page(lines.iter().filter(there), |line| line.id.as_str(), &call.starting_token, most)?;
+            Ok(ListVolumesResponse { entries: page.into_iter().map(Line::entry).collect(), next_token })
+        })
     };
     plugin.run(&[], Lane::Kernel, work).await
 }
 
 fn entry(plugin: &Plugin, seen: &Seen, id: &VolumeId, record: &Recorded<VolumeRecord>) -> Entry {
     let volume = record.present().map_or_else(|| unknown(plugin, id), |record| volume_of(plugin, record));
-    let status =
-        VolumeStatus { published_node_ids: nodes(plugin, record), volume_condition: Some(condition(seen, id, record)) };
-    Entry { volume: Some(volume), status: Some(status) }
+    let condition = condition(seen, id, record);
+    Entry::new(volume, VolumeStatus { published_node_ids: nodes(plugin, record), volume_condition: Some(condition) })
 }
 
 fn nodes(plugin: &Plugin, record: &Recorded<VolumeRecord>) -> Vec<String> {
@@ -74,7 +75,7 @@ pub(super) async fn controller_get_volume(
         let records = plugin.volumes()?;
         existing(plugin, &records, &id)?;
         let record = records.get(&id).map_or(&Recorded::Absent, AsRef::as_ref);
-        let Entry { volume, status } = entry(plugin, &plugin.conditions().last(), &id, record);
+        let Entry { volume, status, .. } = entry(plugin, &plugin.conditions().last(), &id, record);
         let now = record.present().map(|record| condition::look(plugin, record)).transpose()?;
         let status = status.map(|status| OneStatus {
             published_node_ids: status.published_node_ids,

@@ -37,7 +37,7 @@ fn source_of(source: &Source) -> VolumeContentSource {
 /// cut may take the word of that from the record.
 pub(super) fn is_whole(plugin: &Plugin, record: &VolumeRecord) -> bool {
     match &record.spec.backing {
-        Backing::Image(image) if record.image.is_none() => {
+        Backing::Image(image) if !record.is_in_place() => {
             matches!(plugin.driver().host().stat(&image.image_path(&record.spec.id)), Ok(Some(_)))
         }
         _ => true,

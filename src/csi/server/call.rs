@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tonic::Code;
 
+use super::seats::{Busy, Seat};
 use super::shared::Shared;
 use crate::csi::client::{RPCS, Rpc};
 use crate::csi::code;
@@ -22,13 +23,15 @@ pub struct Call {
     object: String,
     begun: Instant,
     ended: bool,
+    _on: Busy,
 }
 
 impl Call {
-    /// The call of this HTTP path.
-    pub fn begin(shared: Arc<Shared>, path: &str) -> Self {
+    /// The call of this HTTP path, on the connection that has this seat.
+    pub fn begin(shared: Arc<Shared>, seat: &Arc<Seat>, path: &str) -> Self {
         shared.call_begins();
-        Self { rpc: find(path), shared, object: String::new(), begun: Instant::now(), ended: false }
+        let begun = Instant::now();
+        Self { rpc: find(path), shared, object: String::new(), begun, ended: false, _on: seat.begin() }
     }
 
     /// What is called; `None` for what is no call of the specification.

@@ -8,12 +8,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::begun::{Begun, silent};
 use super::handle::handle;
 use super::limits::{HEADERS, KEEP_ALIVE, KEEP_ALIVE_ANSWER, STREAMS};
 use super::peer::{AllowedPeers, accept};
+use super::seats::{LEAVING, Seat};
 use super::shared::Shared;
 
 /// How long accepting rests when the system has no descriptor left.
@@ -28,13 +30,7 @@ pub async fn serve(listener: UnixListener, allowed: AllowedPeers, shared: Arc<Sh
             () = end_of(&mut told) => return,
         };
         match accepted {
-            Ok(stream) => match shared.connections.clone().try_acquire_owned() {
-                Ok(place) => drop(tokio::spawn(connection(stream, shared.clone(), ending.clone(), place))),
-                Err(_) => {
-                    shared.metrics.refused_connections.inc();
-                    tracing::warn!("refused a connection: too many are open");
-                }
-            },
+            Ok(stream) => drop(tokio::spawn(seated(stream, shared.clone(), ending.clone()))),
             Err(error) => {
                 tracing::error!(%error, "can't accept connections");
                 tokio::time::sleep(REST).await;
@@ -49,13 +45,21 @@ async fn end_of(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
-async fn connection(
-    stream: UnixStream,
-    shared: Arc<Shared>,
-    mut ending: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
-    let service = service_fn(move |request| handle(shared.clone(), request));
+/// Serves a connection once it has a place.
+async fn seated(stream: UnixStream, shared: Arc<Shared>, ending: watch::Receiver<bool>) {
+    let Some(place) = shared.connections.clone().take().await else {
+        shared.metrics.refused_connections.inc();
+        tracing::warn!("refused a connection: too many are open");
+        return;
+    };
+    connection(stream, shared, ending, place.seat()).await;
+}
+
+async fn connection(stream: UnixStream, shared: Arc<Shared>, mut ending: watch::Receiver<bool>, seat: &Arc<Seat>) {
+    let service = {
+        let (shared, seat) = (shared.clone(), seat.clone());
+        service_fn(move |request| handle(shared.clone(), seat.clone(), request))
+    };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
     builder.keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE_ANSWER);
@@ -66,6 +70,17 @@ async fn connection(
         () = silent(begun) => {
             tracing::debug!("closed a connection that said nothing");
             return;
+        }
+        () = seat.told_to_leave() => {
+            shared.metrics.refused_connections.inc();
+            tracing::info!("closed a connection that was silent, for a newcomer: too many are open");
+            connection.as_mut().graceful_shutdown();
+            match timeout(LEAVING, connection.as_mut()).await {
+                Ok(served) => served,
+                Err(_) if seat.is_idle() => return,
+                // A call came in that very moment.
+                Err(_) => connection.await,
+            }
         }
         () = end_of(&mut ending) => {
             connection.as_mut().graceful_shutdown();

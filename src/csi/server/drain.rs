@@ -20,7 +20,7 @@ pub async fn drain(engine: &Engine, shared: &Shared, limit: Duration) -> usize {
     }
     // Whoever does not fetch his answer now has gone or sleeps.
     let until = Instant::now() + LAST_ANSWERS;
-    while (shared.unanswered() > 0 || shared.open_connections() > 0) && Instant::now() < until {
+    while (shared.unanswered() > 0 || shared.connections.open() > 0) && Instant::now() < until {
         sleep(POLL).await;
     }
     working(engine)

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use super::call::Call;
 use super::limits::{ARRIVAL, MESSAGE};
+use super::seats::Seat;
 use super::shared::Shared;
 use super::{deadline, object};
 
@@ -24,8 +25,12 @@ use super::{deadline, object};
 const PREFIX: usize = 5;
 
 /// Answers one call.
-pub async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-    let mut call = Call::begin(shared.clone(), request.uri().path());
+pub async fn handle(
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let mut call = Call::begin(shared.clone(), &seat, request.uri().path());
     let limit = request.headers().get("grpc-timeout").and_then(|value| deadline::parse(value.to_str().ok()?));
     let answer = match limit {
         None => serve(&shared, &mut call, request).await,

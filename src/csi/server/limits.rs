@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-/// Connections at a time. An orchestrator's helpers hold one each; more are closed unanswered.
+/// Connections at a time. An orchestrator's helpers hold one each. One more takes the place of whoever has been silent the longest; where
+/// nobody is, it is closed unanswered.
 pub const CONNECTIONS: usize = 256;
 /// Calls at a time on one connection (HTTP/2's concurrent streams). A client's own library makes more of them wait.
 pub const STREAMS: u32 = 256;
@@ -20,6 +21,8 @@ pub const HEADERS: u32 = 16 << 10;
 pub const ARRIVAL: Duration = Duration::from_secs(10);
 /// How long a connection may take to begin: its opener holds one of [`CONNECTIONS`], and every client's library begins at once.
 pub const BEGINNING: Duration = Duration::from_secs(5);
+/// How long a connection has to be silent before it may have to leave for a newcomer where all places are taken.
+pub const QUIET: Duration = Duration::from_secs(2);
 /// How often a connection is asked whether its other end still lives.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long that other end may take to answer.

@@ -17,6 +17,7 @@ mod object;
 pub mod peer;
 mod ready;
 pub mod run;
+mod seats;
 mod shared;
 mod start;
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
-use super::limits::{CALLS, CONNECTIONS};
+use super::limits::CALLS;
+use super::seats::Seats;
 use crate::csi::config::Mode;
 use crate::csi::controller::ControllerService;
 use crate::csi::group::GroupControllerService;
@@ -30,7 +31,7 @@ pub struct Shared {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Places for connections.
-    pub connections: Arc<Semaphore>,
+    pub connections: Arc<Seats>,
     /// Places for calls.
     pub calls: Arc<Semaphore>,
     /// Answers that are not written yet.
@@ -56,7 +57,7 @@ impl Shared {
             routes: routes.routes().prepare(),
             mode,
             metrics,
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            connections: Seats::new(),
             calls: Arc::new(Semaphore::new(CALLS)),
             unanswered: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
@@ -76,11 +77,6 @@ impl Shared {
     /// How many calls have no whole answer yet.
     pub fn unanswered(&self) -> usize {
         self.unanswered.load(Ordering::SeqCst)
-    }
-
-    /// How many connections are open.
-    pub fn open_connections(&self) -> usize {
-        CONNECTIONS - self.connections.available_permits()
     }
 
     pub(super) fn call_begins(&self) {

@@ -34,6 +34,11 @@ pub(super) fn pool_of(host: &dyn Observe, object: &ObjectRef, path: &Path, was: 
     ))
 }
 
+/// A file that was unlinked stays away before its record goes: a power cut between the two must not bring it back with nobody knowing of it.
+pub(super) fn stays_away(host: &dyn Host, layout: &Layout, path: &Path) -> std::result::Result<(), HostError> {
+    path.parent().map_or(Ok(()), |pool| host.settle_removal(pool, &layout.state))
+}
+
 /// Where the mark of a file is.
 fn mark_of(layout: &Layout, path: &Path) -> Option<PathBuf> {
     Some(layout.deleted().join(path.file_name()?))

@@ -378,6 +378,7 @@ pub(super) fn finish(host: &dyn Host, layout: &Layout, mut record: GroupRecord) 
                 let ours = file.filter(|file| is_snapshot_of(file.identity.as_ref(), &member.id, &member.owner));
                 if let Some(file) = ours {
                     host.remove_image(&member.path, Some(file.file)).map_err(fail)?;
+                    deleted::stays_away(host, layout, &member.path).map_err(fail)?;
                 }
                 host.remove_image(&part_of(member), None).map_err(fail)?;
                 store.remove_snapshot(&member.id).map_err(fail)?;

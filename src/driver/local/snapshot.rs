@@ -228,7 +228,10 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
         return Err(DriverError::unapproved(object, Loss::Delete, "its data would be lost (delete)"));
     }
     match file_of(driver, &record)? {
-        Some(image) => drop(driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?),
+        Some(image) => {
+            driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?;
+            deleted::stays_away(driver.host(), driver.layout(), &record.path).map_err(fail)?;
+        }
         None => {
             deleted::pool_is_there(driver, &object, &record.path, record.file)?;
             deleted::mark(driver, &object, &record.path)?;
@@ -263,6 +266,7 @@ fn delete_by_its_own_word(driver: &LocalDriver, request: &DeleteSnapshotRequest)
         let Some(image) = driver.host().image(&path).map_err(fail)? else { continue };
         if is_snapshot_of(image.identity.as_ref(), &request.id, &Owner::Csi) {
             driver.host().remove_image(&path, Some(image.file)).map_err(fail)?;
+            deleted::stays_away(driver.host(), driver.layout(), &path).map_err(fail)?;
             driver.store().set_snapshot_aside(&request.id).map_err(|error| state_error(&object, error))?;
             return Ok(true);
         }

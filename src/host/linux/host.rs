@@ -349,6 +349,10 @@ impl Host for LinuxHost {
         told("remove image", path, image::remove(path, file))
     }
 
+    fn settle_removal(&self, directory: &Path, before: &Path) -> Result<()> {
+        told("flush", directory, small::settle_removal(&self.commits, directory, before))
+    }
+
     fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop> {
         told("attach", &request.path, loopdev::attach(request))
     }

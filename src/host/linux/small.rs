@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, fstat, fstatfs, openat, renameat, renameat_with, stat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::commit::Commits;
@@ -139,6 +141,22 @@ pub fn remove(commits: &Commits, path: &Path, durable: bool) -> Result<Done> {
         writer.commit(directory.as_fd()).map_err(failed(ACT, path))?;
     }
     Ok(Done::Changed)
+}
+
+/// Flushes what was unlinked from a directory, unless the next flush at `before` does: a journal that both have keeps the order of what is
+/// done (ext4, xfs). btrfs flushes one directory without another.
+pub fn settle_removal(commits: &Commits, directory: &Path, before: &Path) -> Result<()> {
+    const ACT: &str = "flush";
+    const IN_ORDER: [i64; 2] = [libc::EXT4_SUPER_MAGIC, libc::XFS_SUPER_MAGIC];
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(CWD, directory, flags, Mode::empty()).map_err(refused(ACT, directory))?;
+    let is = fstat(&opened).map_err(refused(ACT, directory))?;
+    let same = stat(before).map_err(refused(ACT, before))?.st_dev == is.st_dev;
+    if same && IN_ORDER.contains(&fstatfs(&opened).map_err(refused(ACT, directory))?.f_type) {
+        return Ok(());
+    }
+    let writer = commits.join(opened.as_fd()).map_err(failed(ACT, directory))?;
+    writer.commit(opened.as_fd()).map_err(failed(ACT, directory))
 }
 
 /// Moves a file into `directory` under its own name, or with a number behind it where that is taken.

@@ -182,4 +182,16 @@ impl Machine {
         self.drop_part(&parent, &name);
         Ok(Done::Changed)
     }
+
+    /// Every name of the directory as it is now. Two directories of one file system, which has no journal here, are not told apart from two
+    /// of different ones.
+    pub(super) fn settle_removal(&mut self, directory: &Path, before: &Path) -> Result<()> {
+        const ACT: &str = "settle removal";
+        self.need(ACT, before)?;
+        let spot = self.need(ACT, directory)?;
+        let names = self.tree_mut(spot.fs).map(|tree| tree.names_ever(spot.inode)).unwrap_or_default();
+        let names: Vec<&std::ffi::OsStr> = names.iter().map(AsRef::as_ref).collect();
+        self.persist_names(&spot, &names);
+        Ok(())
+    }
 }

@@ -235,6 +235,15 @@ impl Tree {
         }
     }
 
+    /// The names that a directory has, and those that it would have again after a power cut.
+    pub(super) fn names_ever(&self, directory: u64) -> Vec<OsString> {
+        let of = |nodes: &BTreeMap<u64, Node>| {
+            let entries = nodes.get(&directory).and_then(Node::entries);
+            entries.map(|entries| entries.keys().cloned().collect::<Vec<_>>()).unwrap_or_default()
+        };
+        [of(&self.nodes), of(&self.disk)].concat()
+    }
+
     fn persist_entry(&mut self, directory: u64, name: &OsStr) {
         let child = self.child(directory, name);
         if let Some(child) = child

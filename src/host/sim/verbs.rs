@@ -165,6 +165,12 @@ impl Host for SimHost {
         )
     }
 
+    fn settle_removal(&self, directory: &Path, before: &Path) -> Result<()> {
+        self.effect("settle removal", directory, |machine, half| {
+            if half { Ok(()) } else { machine.settle_removal(directory, before) }
+        })
+    }
+
     fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop> {
         let process = self.process;
         let (adopted, device, token) = self.effect("attach", &request.path, |machine, half| {

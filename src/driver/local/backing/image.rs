@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::driver::local::session::Session;
-use crate::driver::local::{growth, guard, mounted, neighbours, room};
+use crate::driver::local::{deleted, growth, guard, mounted, neighbours, room};
 use crate::driver::{Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, FormatRequest, GrowRequest, NewImage, Place};
 use crate::model::observed::ObservedImage;
@@ -269,6 +269,7 @@ pub fn remove(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking) ->
         }
         not_attached(s, image.file, &path)?;
         s.host().remove_image(&path, Some(image.file)).map_err(fail)?;
+        deleted::stays_away(s.host(), s.layout(), &path).map_err(fail)?;
     }
     s.host().remove_image(&backing.part_path(&s.id), None).map_err(fail)?;
     growth::forget(s, record)

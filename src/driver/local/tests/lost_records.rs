@@ -2,8 +2,12 @@
 
 use crate::driver::local::tests::world::*;
 use crate::driver::{Driver, Refusal};
-use crate::host::Observe;
-use crate::model::{Done, FsType, VolumeSpec};
+use crate::host::{Host, Observe};
+use crate::model::action::{DeleteGroupRequest, DeleteSnapshotRequest};
+use crate::model::{
+    Approval, Done, FsType, GroupMember, GroupSpec, Loss, ObjectRef, Owner, SnapshotId, SnapshotSpec, VolumeId,
+    VolumeSpec,
+};
 use crate::state::Reader;
 use crate::state::record::encode;
 
@@ -143,6 +147,43 @@ fn a_power_cut_leaves_what_was_acknowledged() {
 
         assert_eq!(dark.sim.check_settled(&["/pool".as_ref()]), Vec::<String>::new(), "{}", spec.id);
     }
+}
+
+/// The pool and the records lie on two file systems, each with a journal of its own.
+#[test]
+fn what_was_deleted_does_not_come_back_after_a_power_cut() {
+    let spec = image("db", FsType::Ext4);
+    let world = World::new();
+    world.sim.add_filesystem("/pool", "xfs", 1 << 40, false);
+    world.up(&spec).unwrap();
+    let (volume, one, group) = (&spec.id, "one", "nightly");
+    let (snapshot, members) = snapshots_of(volume, one, group);
+    world.driver.snapshot(&snapshot).unwrap();
+    world.driver.snapshot_group(&members).unwrap();
+    world.down(&spec).unwrap();
+    world.sim.sync("/pool".as_ref()).unwrap();
+    assert_eq!(world.sim.list("/pool".as_ref()).unwrap().len(), 3);
+
+    let approved = |object: ObjectRef| Some(Approval { object, loss: Loss::Delete });
+    let deletion = DeleteSnapshotRequest { approval: approved(ObjectRef::Snapshot(snapshot.id.clone())), id: snapshot.id };
+    world.driver.delete_snapshot(&deletion).unwrap();
+    let deletion = DeleteGroupRequest { approval: approved(ObjectRef::Group(members.id.clone())), id: members.id };
+    world.driver.delete_group(&deletion).unwrap();
+    world.driver.run(&delete(&spec)).unwrap();
+    let dark = world.sim.power_cut();
+
+    assert_eq!(dark.list("/pool".as_ref()).unwrap(), Vec::<std::ffi::OsString>::new());
+    assert_eq!(Reader::new(&dark, &layout()).volume_ids().unwrap(), []);
+}
+
+fn snapshots_of(volume: &VolumeId, one: &str, group: &str) -> (SnapshotSpec, GroupSpec) {
+    let snapshot = |name: &str| -> SnapshotId { format!("snap-{name}").parse().unwrap() };
+    let member = GroupMember { volume: volume.clone(), snapshot: snapshot(group) };
+    let id = format!("group-{group}").parse().unwrap();
+    (
+        SnapshotSpec { id: snapshot(one), owner: Owner::Csi, name: one.into(), volume: volume.clone() },
+        GroupSpec { id, owner: Owner::Csi, name: group.into(), members: vec![member] },
+    )
 }
 
 #[test]
