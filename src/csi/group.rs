@@ -62,9 +62,6 @@ impl GroupController for GroupControllerService {
         // A retry finds its group without a place among the copies, which may be long taken.
         let lane = if self.plugin.run(&[], Lane::Kernel, known).await? { Lane::Kernel } else { Lane::Copy };
         let work = move |plugin: &Plugin| {
-            let room =
-                |member: &GroupMember| plugin.ledger().reserve_snapshot(plugin, &member.snapshot, &member.volume);
-            let _rooms: Vec<_> = spec.members.iter().map(room).collect::<Result<_, _>>()?;
             plugin.driver().snapshot_group(&spec).map_err(|error| status::of(&error))?;
             existing(plugin, &spec.id)
         };

@@ -141,7 +141,10 @@ mod tests {
         let again = listed(&listing, &Arc::new(all), &nothing);
 
         assert_eq!(first.0, ["s.a", "s.c", "s.d"]);
-        assert_eq!((second.0, second.1), (vec!["s.b".into(), "s.c".into(), "s.d".into()], vec!["s.b".into(), "s.d".into()]));
+        assert_eq!(
+            (second.0, second.1),
+            (vec!["s.b".into(), "s.c".into(), "s.d".into()], vec!["s.b".into(), "s.d".into()])
+        );
         assert_eq!(again.1, Vec::<String>::new());
     }
 

@@ -45,6 +45,8 @@ pub struct FileFacts {
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
+    /// When its content was last written, in seconds since 1970.
+    pub modified: i64,
 }
 
 /// Use of a mounted file system, in bytes and inodes.

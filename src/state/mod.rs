@@ -8,8 +8,10 @@ pub mod error;
 pub mod lock;
 pub mod record;
 pub mod store;
+pub mod sweep;
 pub mod transfer;
 
 pub use error::StateError;
 pub use lock::{GlobalLock, VolumeLock};
 pub use store::{Reader, Store};
+pub use sweep::sweep;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use crate::cli::render::style::{GREEN, Painted, RED};
 use crate::cli::source::Source;
 use crate::driver::local::gc::{self, InUse, Leftover};
 use crate::model::{Approval, ObjectRef};
+use crate::state;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -54,6 +56,9 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         }
     }
     let remove = !removable.is_empty() && !args.dry_run && agreed(context, args)?;
+    if (remove || args.yes) && !args.dry_run {
+        sweep(context);
+    }
     if !remove {
         if context.json() {
             let (schema, found, in_use) = ("csictl.gc/1", &found, &in_use);
@@ -91,6 +96,13 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         _ if some => Exit::Partial,
         exits => exits[0],
     })
+}
+
+/// Takes away the locks and marks of what is gone; nobody has to agree to that, and it is no failure when it can't be.
+fn sweep(context: &Context) {
+    if let Err(error) = state::sweep(&*context.host(), &context.layout, SystemTime::now()) {
+        context.printer.note(format!("locks and marks of what is gone stay: {error}"));
+    }
 }
 
 /// The pools of these files, each a manifest or a server's configuration.

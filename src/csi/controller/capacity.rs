@@ -14,9 +14,8 @@ pub(super) async fn get_capacity(plugin: &Plugin, call: GetCapacityRequest) -> R
     request::map("parameters", &call.parameters)?;
     let parameters = Parameters::read(&call.parameters, &std::collections::HashMap::new())?;
     let class = provision::class_of(&plugin.storage(), &parameters)?.clone();
-    if parameters.pool.is_some() {
-        provision::pool_of(&plugin.storage(), &class, &parameters)?;
-    }
+    // Where CreateVolume with these parameters is refused, there is no answer to give either.
+    let pool = provision::pool_of(&plugin.storage(), &class, &parameters)?.clone();
     let nothing =
         GetCapacityResponse { available_capacity: 0, maximum_volume_size: Some(0), minimum_volume_size: None };
     if call.accessible_topology.is_some_and(|topology| !plugin.config().lies_in(&topology)) {
@@ -33,16 +32,14 @@ pub(super) async fn get_capacity(plugin: &Plugin, call: GetCapacityRequest) -> R
     };
     let sparse = parameters.mutable.allocate.unwrap_or(class.allocate) == Allocate::Sparse;
     let work = move |plugin: &Plugin| {
-        let storage = plugin.storage();
-        let pools: Vec<&Pool> = match parameters.pool.as_ref().or(class.pool.as_ref()) {
-            Some(name) => storage.pools.get(name).into_iter().collect(),
-            // Nobody chooses: what all have together, the largest volume being what one of them takes.
-            None => storage.pools.values().collect(),
-        };
-        let left: Vec<u64> = pools.iter().map(|pool| left(plugin, pool, sparse)).collect::<Result<_, _>>()?;
+        let left = left(plugin, &pool, sparse)?;
+        // Less than the smallest volume is room for none.
+        if left < least.get() {
+            return Ok(nothing);
+        }
         Ok(GetCapacityResponse {
-            available_capacity: bytes(left.iter().sum()),
-            maximum_volume_size: Some(bytes(left.iter().copied().max().unwrap_or(0))),
+            available_capacity: bytes(left),
+            maximum_volume_size: Some(bytes(left.min(provision::MOST))),
             minimum_volume_size: Some(bytes(least.get())),
         })
     };
@@ -54,11 +51,10 @@ fn left(plugin: &Plugin, pool: &Pool, sparse: bool) -> Result<u64, Status> {
     if !plugin.driver().pool_is_mounted(&pool.path).map_err(|error| status::of_host(&error))? {
         return Ok(0);
     }
-    let room = plugin.ledger().room(plugin, pool)?;
-    let bound = match room.nominal {
+    let bound = match plugin.driver().below_limit(pool).map_err(|error| status::of_host(&error))? {
         Some(nominal) if sparse => nominal,
-        Some(nominal) => nominal.min(room.free),
-        None => room.free,
+        Some(nominal) => nominal.min(plugin.ledger().free(plugin, pool)?),
+        None => plugin.ledger().free(plugin, pool)?,
     };
     Ok(bound / 4096 * 4096)
 }

@@ -11,13 +11,12 @@ use crate::csi::proto::{
     CreateVolumeRequest, CreateVolumeResponse, Topology, TopologyRequirement, VolumeContentSource,
 };
 use crate::csi::provision::{self, Origin, Range, Wish};
-use crate::csi::room::Need;
 use crate::csi::{identifier, request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
 use crate::model::action::CreateRequest;
 use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{Allocate, Asked, Capacity, Source, VolumeId, VolumeSpec};
+use crate::model::{Asked, Source, VolumeId, VolumeSpec};
 
 /// More topologies than these are not said back.
 const TOPOLOGIES_SHOWN: usize = 4;
@@ -128,7 +127,7 @@ fn create(plugin: &Plugin, mut wanted: Wanted) -> Result<CreateVolumeResponse, S
             let spec = new(plugin, &wanted)?;
             let reservation = match existing {
                 Some(_) => None,
-                None => Some(reserve(plugin, &spec)?),
+                None => plugin.ledger().reserve_volume(plugin, &spec)?,
             };
             (spec, reservation)
         }
@@ -208,15 +207,4 @@ fn origin(plugin: &Plugin, source: &Source) -> Result<Origin, Status> {
             })
         }
     }
-}
-
-/// Keeps the bytes for it while it is made.
-fn reserve(plugin: &Plugin, spec: &VolumeSpec) -> Result<crate::csi::room::Reservation, Status> {
-    let image = spec.backing.as_image().ok_or_else(|| Status::internal("a volume over gRPC is an image"))?;
-    let storage = plugin.storage();
-    let pool = storage.pools.get(&image.pool);
-    let pool = pool.ok_or_else(|| Status::internal(format!("pool '{}' is gone", image.pool)))?;
-    let nominal = spec.required().map_or(0, Capacity::get);
-    let allocate = if image.allocate == Allocate::Full { nominal } else { 0 };
-    plugin.ledger().reserve(plugin, pool, spec.id.as_str(), Need { nominal, allocate })
 }

@@ -8,6 +8,7 @@ use crate::csi::{request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
 use crate::model::action::DeleteRequest;
+use crate::model::record::Recorded;
 use crate::model::{Approval, Loss, ObjectRef, Owner, VolumeId};
 use crate::state::Reader;
 
@@ -22,6 +23,10 @@ pub(super) async fn delete_volume(plugin: &Plugin, call: DeleteVolumeRequest) ->
 fn delete(plugin: &Plugin, id: VolumeId) -> Result<DeleteVolumeResponse, Status> {
     let driver = plugin.driver();
     let recorded = Reader::new(driver.host(), driver.layout()).volume(&id);
+    if recorded == Recorded::Absent {
+        // Without a lock, of which something would stay.
+        return Ok(DeleteVolumeResponse {});
+    }
     if let Some(Owner::Project(project)) = recorded.present().map(|record| &record.spec.owner) {
         return Err(of_project(&id, project));
     }

@@ -6,7 +6,7 @@ use tonic::Status;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{self, ControllerExpandVolumeRequest, ControllerExpandVolumeResponse};
 use crate::csi::provision::MOST;
-use crate::csi::room::{Need, Reservation};
+use crate::csi::room::Reservation;
 use crate::csi::{request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
@@ -108,15 +108,14 @@ pub(in crate::csi) fn grow(plugin: &Plugin, record: &VolumeRecord, sizes: Sizes)
     }
 }
 
-/// Keeps what it grows by in its pool, where that is one of the configuration's.
+/// Keeps the bytes it grows by in its pool, where that is one of the configuration's.
 fn more_room(plugin: &Plugin, record: &VolumeRecord, more: u64) -> Result<Option<Reservation>, Status> {
     let Some(image) = record.spec.backing.as_image().filter(|_| more > 0) else { return Ok(None) };
     let storage = plugin.storage();
     let pool = storage.pools.get(&image.pool).filter(|pool| pool.path == image.pool_path);
     let Some(pool) = pool else { return Ok(None) };
-    let need = Need { nominal: more, allocate: if image.allocate == Allocate::Full { more } else { 0 } };
-    let object = format!("expand {}", record.spec.id);
-    plugin.ledger().reserve(plugin, pool, &object, need).map(Some)
+    let bytes = if image.allocate == Allocate::Full { more } else { 0 };
+    plugin.ledger().reserve(plugin, pool, &format!("expand {}", record.spec.id), bytes)
 }
 
 fn expand(plugin: &Plugin, id: &VolumeId, to: Capacity) -> Result<(), Status> {

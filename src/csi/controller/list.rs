@@ -31,7 +31,8 @@ pub(super) async fn list_volumes(plugin: &Plugin, call: ListVolumesRequest) -> R
         let (records, seen) = (plugin.volumes()?, plugin.conditions().last());
         let fresh = |id: &VolumeId, record: &_| entry(plugin, &seen, id, record);
         plugin.listing().with(&records, &seen, fresh, |lines| {
-            let there = |line: &&Line| line.settled || line.record.present().is_none_or(|record| is_whole(plugin, record));
+            let there =
+                |line: &&Line| line.settled || line.record.present().is_none_or(|record| is_whole(plugin, record));
             let (page, next_token) =
                 page::page(lines.iter().filter(there), |line| line.id.as_str(), &call.starting_token, most)?;
             Ok(ListVolumesResponse { entries: page.into_iter().map(Line::entry).collect(), next_token })

@@ -8,7 +8,7 @@ use super::volume::{existing, id_of};
 use crate::csi::parameters::Mutable;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{ControllerModifyVolumeRequest, ControllerModifyVolumeResponse};
-use crate::csi::room::{Need, Reservation};
+use crate::csi::room::Reservation;
 use crate::csi::{provision, request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
@@ -75,6 +75,5 @@ fn reserve(plugin: &Plugin, id: &VolumeId, image: &ImageBacking, size: u64) -> R
     };
     let seen = plugin.driver().host().image(&image.image_path(id)).map_err(|error| status::of_host(&error))?;
     let allocated = seen.map_or(0, |image| image.allocated.get());
-    let need = Need { nominal: 0, allocate: size.saturating_sub(allocated) };
-    plugin.ledger().reserve(plugin, pool, &format!("{id}@allocate"), need).map(Some)
+    plugin.ledger().reserve(plugin, pool, &format!("{id}@allocate"), size.saturating_sub(allocated))
 }

@@ -39,7 +39,6 @@ pub(super) async fn create_snapshot(
     let is_new = plugin.run(&[], Lane::Kernel, move |plugin| Ok(recorded(plugin, &known).present().is_none())).await?;
     let lane = if is_new { Lane::Copy } else { Lane::Kernel };
     let work = move |plugin: &Plugin| {
-        let _room = plugin.ledger().reserve_snapshot(plugin, &spec.id, &spec.volume)?;
         plugin.driver().snapshot(&spec).map_err(|error| status::of(&error))?;
         existing(plugin, &id)
     };

@@ -11,6 +11,7 @@ use crate::csi::parameters::shown;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::VolumeCapability;
 use crate::csi::{request, status};
+use crate::driver::local::of_the_system;
 use crate::host::FileKind;
 use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Name, VolumeId};
@@ -58,9 +59,9 @@ pub(super) fn maps(maps: &[(&str, &HashMap<String, String>)]) -> Result<(), Stat
     maps.iter().try_for_each(|(field, map)| request::map(field, map))
 }
 
-/// Refuses a path in, over or above a pool of any volume or snapshot. The pools of the configuration and of the volume itself are the driver's to mind.
-/// Blocks: for work on a lane.
-pub(super) fn outside_pools(plugin: &Plugin, field: &str, path: &Path) -> Result<(), Status> {
+/// Refuses a path of the system's, or one in, over or above a pool of any volume or snapshot. The pools of the configuration and of the volume
+/// itself are the driver's to mind. Blocks: for work on a lane.
+pub(super) fn for_mounts(plugin: &Plugin, field: &str, path: &Path) -> Result<(), Status> {
     let records = plugin.volumes()?;
     let mut pools: Vec<&Path> = Vec::new();
     for record in records.values().filter_map(|record| record.present()) {
@@ -75,7 +76,7 @@ pub(super) fn outside_pools(plugin: &Plugin, field: &str, path: &Path) -> Result
             pools.push(pool);
         }
     }
-    match plugin.driver().kept_at(path, pools) {
+    match of_the_system(path).or_else(|| plugin.driver().kept_at(path, pools)) {
         Some(why) => Err(Status::invalid_argument(format!(
             "{field} '{}' is not for volumes to be mounted at: {why}",
             path.display()

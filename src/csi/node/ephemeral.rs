@@ -13,13 +13,10 @@ use crate::csi::capability::Capability;
 use crate::csi::parameters::{Parameters, kept, shown};
 use crate::csi::plugin::Plugin;
 use crate::csi::provision::{self, Range, Wish};
-use crate::csi::room::Need;
 use crate::driver::Driver;
 use crate::model::action::{CreateRequest, DeleteRequest, StageRequest, UnstageRequest};
 use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{
-    Allocate, Approval, Asked, Capacity, Loss, ObjectRef, PublishSpec, VolumeId, VolumeMode, VolumeSpec,
-};
+use crate::model::{Approval, Asked, Capacity, Loss, ObjectRef, PublishSpec, VolumeId, VolumeMode, VolumeSpec};
 
 /// Says in a volume context that the volume lives with its pod.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
@@ -103,7 +100,7 @@ pub(super) fn publish(plugin: &Plugin, wanted: Wanted, mut publish: PublishSpec)
 fn make(plugin: &Plugin, wanted: Wanted, staging_path: PathBuf, publish: &PublishSpec) -> Result<(), Status> {
     let (driver, id) = (plugin.driver(), &publish.volume);
     let reservation = match plugin.driver().record(id) {
-        Recorded::Absent => Some(room(plugin, &wanted.spec)?),
+        Recorded::Absent => plugin.ledger().reserve_volume(plugin, &wanted.spec)?,
         _ => None,
     };
     let create = CreateRequest { spec: wanted.spec, replaces: false, approval: None, asked: Some(wanted.asked) };
@@ -113,16 +110,6 @@ fn make(plugin: &Plugin, wanted: Wanted, staging_path: PathBuf, publish: &Publis
         StageRequest { id: id.clone(), staging_path, mount_options: Vec::new(), capability: Some(wanted.capability) };
     driver.stage(&stage).map_err(ask::failed)?;
     driver.publish(publish).map(drop).map_err(ask::failed)
-}
-
-fn room(plugin: &Plugin, spec: &VolumeSpec) -> Result<crate::csi::room::Reservation, Status> {
-    let image = spec.backing.as_image().ok_or_else(|| Status::internal("a volume over gRPC is an image"))?;
-    let storage = plugin.storage();
-    let pool = storage.pools.get(&image.pool);
-    let pool = pool.ok_or_else(|| Status::internal(format!("pool '{}' is gone", image.pool)))?;
-    let nominal = spec.required().map_or(0, Capacity::get);
-    let allocate = if image.allocate == Allocate::Full { nominal } else { 0 };
-    plugin.ledger().reserve(plugin, pool, spec.id.as_str(), Need { nominal, allocate })
 }
 
 /// Deletes an ephemeral volume that no target shows any more; leaves any other volume alone.

@@ -53,7 +53,7 @@ pub(super) async fn node_publish_volume(
         let asked = publish.capability.as_ref().ok_or_else(|| Status::internal("a publish without capability"))?;
         let wanted = ephemeral::Wanted::read(plugin, &id, asked, &request.volume_context)?;
         let work = move |plugin: &Plugin| {
-            ask::outside_pools(plugin, "target_path", &publish.target)?;
+            ask::for_mounts(plugin, "target_path", &publish.target)?;
             ask::not_below_a_file(plugin, "target_path", &publish.target)?;
             ephemeral::publish(plugin, wanted, publish)
         };
@@ -69,7 +69,7 @@ pub(super) async fn node_publish_volume(
         if plugin.driver().record(&publish.volume) == Recorded::Absent {
             return Err(ask::unknown(publish.volume.as_str()));
         }
-        ask::outside_pools(plugin, "target_path", &publish.target)?;
+        ask::for_mounts(plugin, "target_path", &publish.target)?;
         publish.staging_path = Some(staging_path.ok_or_else(|| {
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);

@@ -30,7 +30,7 @@ pub(super) async fn node_stage_volume(
         let record = plugin.driver().record(&stage.id);
         // Whether it is there is told before what is wrong with the call.
         if record != Recorded::Absent {
-            ask::outside_pools(plugin, "staging_target_path", &stage.staging_path)?;
+            ask::for_mounts(plugin, "staging_target_path", &stage.staging_path)?;
             ask::not_below_a_file(plugin, "staging_target_path", &stage.staging_path)?;
             published_here(plugin, &record)?;
         }

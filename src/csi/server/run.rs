@@ -98,6 +98,7 @@ async fn life(
     let listener = UnixListener::from_std(socket.listener().map_err(fail)?).map_err(fail)?;
     let mut signals = Signals::new().map_err(fail)?;
     let hang_ups = signal(SignalKind::hangup()).map_err(fail)?;
+    tokio::spawn(start::keep_sweeping(plugin.clone()));
     tokio::spawn(keep_reading(plugin.clone(), hang_ups, reload));
     let metrics = Metrics::new(plugin.engine().clone());
     let shared = Arc::new(Shared::new(plugin, metrics.clone()));

@@ -118,6 +118,9 @@ impl Leftover {
         match self {
             Self::Frozen { .. } => "its snapshot or copy was never ended, and writes to it wait until it is thawed",
             Self::Group { .. } => "taking or deleting it was interrupted; what was begun is ended",
+            Self::Temporary { path } if growth_of(path).is_some() => {
+                "what a growth had left to do, of an image that is gone"
+            }
             Self::Temporary { .. } => "an image or snapshot that was never finished",
             Self::Loop { .. } => "its image says it is csictl's, and no volume is recorded for it",
             Self::Image { .. } | Self::Snapshot { .. } => "it says it is csictl's, and nothing is recorded for it",
@@ -194,6 +197,14 @@ pub fn look(
             }
             if temporary_of(&path).is_some() {
                 found.push(Leftover::Temporary { path });
+                continue;
+            }
+            if let Some(id) = growth_of(&path) {
+                // It is worth something as long as there is an image that it can be carried out on.
+                let image = directory.join(format!("{id}.img"));
+                if *directory != layout.growth() && !ids.contains(&id) && host.stat(&image)?.is_none() {
+                    found.push(Leftover::Temporary { path });
+                }
                 continue;
             }
             if path.extension() == Some(OsStr::new("snap")) {
@@ -318,7 +329,7 @@ fn snapshot_lock(layout: &Layout, id: &VolumeId) -> PathBuf {
 
 /// The lock of whoever makes a temporary file.
 fn lock_of_temporary(layout: &Layout, path: &Path, id: &VolumeId) -> PathBuf {
-    if path.to_string_lossy().ends_with(".img.part") { layout.volume_lock(id) } else { snapshot_lock(layout, id) }
+    if path.to_string_lossy().ends_with(".snap.part") { snapshot_lock(layout, id) } else { layout.volume_lock(id) }
 }
 
 /// Mounts at staging paths of volumes that have no record. Whatever else is mounted below the run directory is not csictl's.
@@ -335,6 +346,11 @@ fn stray_mounts<'m>(layout: &Layout, mounts: &'m MountTable, ids: &BTreeSet<Volu
 fn temporary_of(path: &Path) -> Option<VolumeId> {
     let name = path.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".part")?;
     name.strip_suffix(".img").or_else(|| name.strip_suffix(".snap"))?.parse().ok()
+}
+
+/// The id inside the name of what a growth has left to do, `.ID.img.grow`.
+fn growth_of(path: &Path) -> Option<VolumeId> {
+    path.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".img.grow")?.parse().ok()
 }
 
 /// Removes one leftover, if it still is one. What holds data takes an approval of its own ([`Leftover::approval`]).
@@ -376,7 +392,8 @@ pub fn remove(
         }
         Leftover::Temporary { path } => {
             // A helper whose csictl was killed may still be writing to it, and keeps the volume's lock until it ends.
-            let lock = temporary_of(path).map(|id| lock_of_temporary(layout, path, &id));
+            let id = temporary_of(path).or_else(|| growth_of(path));
+            let lock = id.map(|id| lock_of_temporary(layout, path, &id));
             let _idle = match lock {
                 Some(lock) => Some(
                     host.lock(&lock, LockMode::Exclusive, timeout)
@@ -446,7 +463,7 @@ fn object_of(leftover: &Leftover) -> ObjectRef {
         Leftover::Group { group } => return ObjectRef::Group(group.clone()),
         Leftover::Snapshot { snapshot, .. } => return ObjectRef::Snapshot(snapshot.clone()),
         Leftover::Frozen { volume } | Leftover::Image { volume, .. } => Some(volume.clone()),
-        Leftover::Temporary { path } => temporary_of(path),
+        Leftover::Temporary { path } => temporary_of(path).or_else(|| growth_of(path)),
         Leftover::Loop { image, .. } => image.file_stem().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
         Leftover::Mount { target, .. } => target.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
     };

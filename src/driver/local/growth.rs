@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::driver::{Refusal, Result};
-use crate::host::GrowthFiles;
+use crate::host::{ErrorKind, GrowthFiles};
 use crate::model::record::VolumeRecord;
 use crate::model::{Backing, Capacity, Done, FsType};
 
@@ -58,10 +58,24 @@ pub(super) fn finish(s: &Session<'_>, record: &VolumeRecord, node: &Path) -> Res
     if !is_pending(s, record)? {
         return Ok(Done::Already);
     }
-    s.host().finish_growth(node, &log(s, record)).map_err(|error| {
+    let log = log(s, record);
+    s.host().finish_growth(node, &log).map_err(|error| {
+        if error.kind == ErrorKind::Verify {
+            // The device it was looked at through may be gone by the time somebody reads this.
+            let file = record.spec.backing.as_image().map_or_else(|| node.to_owned(), |image| image.image_path(&s.id));
+            let help = format!(
+                "check it with 'e2fsck -fn {}'; if that finds nothing wrong, remove {}: it is then used with the size it has",
+                file.display(),
+                log.display()
+            );
+            return s.refuse(Refusal::WrongIdentity, error.to_string(), help);
+        }
         with_help(
             s.fail(error),
-            "it is finished by the next apply that can write to it; its data is not touched by that",
+            s.way(
+                "the next apply that can write to it finishes it; its data is not touched by that",
+                "the same call finishes it once it can be written to; its data is not touched by that",
+            ),
         )
     })
 }

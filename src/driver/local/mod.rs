@@ -54,7 +54,7 @@ use crate::model::{
 };
 use crate::state::{StateError, lock};
 
-pub use places::Kept;
+pub use places::{Kept, of_the_system};
 
 /// How long another csictl is waited for, unless said otherwise.
 pub const DEFAULT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,11 +11,12 @@ use crate::model::{FileId, Layout};
 use super::session::Session;
 use super::{LocalDriver, neighbours};
 
-/// Directories of the system (Filesystem Hierarchy Standard 3.0) that an orchestrator has no business to mount over. Below them it may.
-const SYSTEM: [&str; 19] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run",
-    "/sbin", "/sys", "/tmp", "/usr", "/var", "/var/lib",
-];
+/// Directories of the system (Filesystem Hierarchy Standard 3.0) that an orchestrator has no business to mount over, and below which it may.
+const SYSTEM: [&str; 7] = ["/", "/home", "/root", "/run", "/tmp", "/var", "/var/lib"];
+
+/// Those below which it has none either: programs, devices, the system's own settings, and what the kernel shows of itself.
+const SYSTEM_WHOLE: [&str; 12] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr"];
 
 /// What a server keeps besides the state and the run directory.
 #[derive(Debug, Clone, Default)]
@@ -76,8 +77,17 @@ fn file_at(host: &dyn Observe, path: &Path) -> Option<FileId> {
 }
 
 /// Whether it is a directory of the system.
-pub(super) fn is_systems(path: &Path) -> bool {
-    SYSTEM.iter().any(|system| path == Path::new(system))
+fn is_systems(path: &Path) -> bool {
+    SYSTEM.iter().chain(&SYSTEM_WHOLE).any(|system| path == Path::new(system))
+}
+
+/// Why an orchestrator's volume may not be mounted at a path of the system, in words; `None` where it may as far as the path tells.
+pub fn of_the_system(path: &Path) -> Option<String> {
+    if is_systems(path) {
+        return Some("it is a directory of the system".to_owned());
+    }
+    let whole = SYSTEM_WHOLE.iter().find(|system| path.starts_with(system))?;
+    Some(format!("it lies in {whole}, a directory of the system"))
 }
 
 /// Refuses to mount a volume where that hides something; where csictl stages it itself is right.
@@ -88,7 +98,7 @@ pub(super) fn free(s: &Session<'_>, record: &VolumeRecord, path: &Path, by_orche
     let others = neighbours::uncovered(s, record, path)?;
     let pool = record.spec.backing.as_image().map(|image| image.pool_path.as_path());
     let pools = pool.into_iter().chain(others.iter().map(PathBuf::as_path));
-    let system = (by_orchestrator && is_systems(path)).then(|| "it is a directory of the system".to_owned());
+    let system = if by_orchestrator { of_the_system(path) } else { None };
     match system.or_else(|| s.driver.kept_at(path, pools)) {
         Some(why) => Err(s.refuse(
             Refusal::UnsafePath,
@@ -115,4 +125,57 @@ pub(super) fn not_its_stage(s: &Session<'_>, run: Option<&RunRecord>, target: &P
 /// Whether a path that is to be removed is one that nobody made for a volume.
 pub(super) fn is_kept(s: &Session<'_>, path: &Path) -> bool {
     is_systems(path) || s.driver.kept_at(path, None).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orchestrator_mounts_neither_over_the_system_nor_in_what_is_its_own() {
+        for bad in [
+            "/",
+            "//",
+            "/usr",
+            "/usr/",
+            "/usr/lib/foo",
+            "//usr/./lib",
+            "/dev/x",
+            "/dev/shm/x",
+            "/proc/x",
+            "/sys/foo",
+            "/etc/x",
+            "/bin/x",
+            "/sbin/x",
+            "/lib/x",
+            "/lib32/x",
+            "/lib64/x",
+            "/libx32/x",
+            "/boot/x",
+            "/home",
+            "/root",
+            "/run",
+            "/tmp",
+            "/var",
+            "/var/lib",
+        ] {
+            assert!(of_the_system(Path::new(bad)).is_some(), "{bad}");
+        }
+        for good in [
+            "/var/lib/kubelet/pods/x/volumes/y/mount",
+            "/run/x",
+            "/tmp/x",
+            "/home/x",
+            "/root/x",
+            "/srv/x",
+            "/mnt/x",
+            "/usrlocal/x",
+            "/device",
+            "/library/x",
+            "/opt/nomad/client/csi/x",
+            "/data/usr/lib",
+        ] {
+            assert_eq!(of_the_system(Path::new(good)), None, "{good}");
+        }
+    }
 }

@@ -107,11 +107,7 @@ pub(super) fn take<'d>(
     let sizes = sizes.get_or_insert_with(|| Sizes::new(driver));
     sizes.refresh(&driver.reader()).map_err(fail)?;
     for (pool, limit) in limits {
-        let mut all: BTreeMap<&Thing, u64> = sizes.in_pool(pool).collect();
-        for note in noted.iter().filter(|note| note.pool == pool) {
-            let size = all.entry(&note.what).or_default();
-            *size = note.size.max(*size);
-        }
+        let all = held(sizes, &noted, pool);
         let holds: u64 = all.values().sum();
         let mut added = 0;
         for takes in takes.iter().filter(|takes| takes.pool == pool) {
@@ -136,6 +132,16 @@ pub(super) fn take<'d>(
     let bytes = serde_json::to_vec(takes).unwrap_or_default();
     host.write_small(&note, &bytes, false).map_err(fail)?;
     Ok(Some(Room { driver, note }))
+}
+
+/// What a pool holds, and what is being made in it.
+fn held<'a>(sizes: &'a Sizes, noted: &'a [Takes], pool: &Path) -> BTreeMap<&'a Thing, u64> {
+    let mut all: BTreeMap<&Thing, u64> = sizes.in_pool(pool).collect();
+    for note in noted.iter().filter(|note| note.pool == pool) {
+        let size = all.entry(&note.what).or_default();
+        *size = note.size.max(*size);
+    }
+    all
 }
 
 /// What others are making now. Notes whose lock is free are a killed run's.
@@ -196,7 +202,7 @@ impl Sizes {
         Ok(())
     }
 
-    fn in_pool(&self, pool: &Path) -> impl Iterator<Item = (&Thing, u64)> {
+    fn in_pool<'a>(&'a self, pool: &Path) -> impl Iterator<Item = (&'a Thing, u64)> {
         self.sizes.iter().filter(move |(_, (path, _))| path == pool).map(|(thing, (_, size))| (thing, *size))
     }
 }
@@ -236,6 +242,20 @@ impl LocalDriver {
     pub fn limit<'a>(&self, pools: impl IntoIterator<Item = &'a Pool>) {
         let limits = pools.into_iter().map(|pool| (pool.path.clone(), pool.limit)).collect();
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// Nominal bytes that still fit below a pool's limit, what is being made now counted; `None` without a limit.
+    ///
+    /// # Errors
+    /// The records or notes can't be read.
+    pub fn below_limit(&self, pool: &Pool) -> std::result::Result<Option<u64>, HostError> {
+        let Some(limit) = pool.limit else { return Ok(None) };
+        let mut sizes = self.sizes();
+        let noted = noted(self, "")?;
+        let sizes = sizes.get_or_insert_with(|| Sizes::new(self));
+        sizes.refresh(&self.reader())?;
+        let holds: u64 = held(sizes, &noted, &pool.path).values().sum();
+        Ok(Some(limit.get().saturating_sub(holds)))
     }
 
     fn limit_of(&self, pool: &Path, owner: &Owner) -> Option<Capacity> {

@@ -45,6 +45,7 @@ fn facts(metadata: &fs::Metadata) -> FileFacts {
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
+        modified: metadata.mtime(),
     }
 }
 

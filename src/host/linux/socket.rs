@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
@@ -13,6 +15,9 @@ use thiserror::Error;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+/// How long another server may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why there is no socket to serve on.
 #[derive(Debug, Error)]
@@ -77,7 +82,9 @@ impl Socket {
         let mut options = OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.map_err(fail("open lock", &lock_path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| SocketError::InUse(path.to_owned()))?;
+        if !locked(&lock) {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fail("look at", path)(error)),
@@ -118,6 +125,18 @@ impl Socket {
         listener.set_nonblocking(true)?;
         Ok(listener)
     }
+}
+
+/// Takes the lock beside a socket. A server that was just killed has it until the kernel has taken all of it down.
+fn locked(lock: &File) -> bool {
+    let begun = Instant::now();
+    while flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if begun.elapsed() > PATIENCE {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+    true
 }
 
 /// The mode is set on the socket before it has a name, so the name never exists with another one.
@@ -164,6 +183,19 @@ mod tests {
         let _first = Socket::bind(&path).unwrap();
         assert!(matches!(Socket::bind(&path), Err(SocketError::InUse(_))));
         assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_is_being_taken_down_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("csi.sock");
+        let first = Socket::bind(&path).unwrap();
+        let end = thread::spawn(move || {
+            thread::sleep(PATIENCE / 5);
+            drop(first);
+        });
+        assert!(Socket::bind(&path).is_ok());
+        end.join().unwrap();
     }
 
     #[test]

@@ -76,7 +76,10 @@ impl Machine {
             NodeKind::Block(block) => (FileKind::Block, Some(*block), 0, 0),
         };
         let file = self.file_id(&spot);
-        Ok(Some(FileFacts { kind, file, device, size, allocated, uid: node.uid, gid: node.gid, mode: node.mode }))
+        // There is no clock here: everything has just been written.
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let (uid, gid, mode, modified) = (node.uid, node.gid, node.mode, now.cast_signed());
+        Ok(Some(FileFacts { kind, file, device, size, allocated, uid, gid, mode, modified }))
     }
 
     fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {

@@ -166,9 +166,13 @@ impl Host for SimHost {
     }
 
     fn settle_removal(&self, directory: &Path, before: &Path) -> Result<()> {
-        self.effect("settle removal", directory, |machine, half| {
-            if half { Ok(()) } else { machine.settle_removal(directory, before) }
-        })
+        self.effect(
+            "settle removal",
+            directory,
+            |machine, half| {
+                if half { Ok(()) } else { machine.settle_removal(directory, before) }
+            },
+        )
     }
 
     fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop> {

@@ -17,6 +17,8 @@ fn what_is_not_there_is_deleted_and_nothing_outside_is_touched() {
     }
     rig.serving.refused(Code::InvalidArgument, rig.serving.controller().delete_volume(calls::delete("")));
     assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+    let locks = super::names(&rig.place.state().join("locks"));
+    assert!(locks.iter().all(|name| name.starts_with('@')), "nothing stays of what never was: {locks:?}");
 }
 
 #[test]

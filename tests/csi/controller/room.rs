@@ -75,7 +75,7 @@ fn capacity_depends_on_where_and_for_what() {
         ("all", all(), 200 * MIB, Some(16 * MIB)),
         ("raw", of(block()), 200 * MIB, Some(4096)),
         ("btrfs", of(mounted("btrfs", &[])), 200 * MIB, Some(109 * MIB)),
-        ("a class", fast, 200 * MIB, Some(300 * MIB)),
+        ("a class whose smallest volume is larger", fast, 0, None),
         ("here", at("node-1"), 200 * MIB, Some(16 * MIB)),
         ("elsewhere", at("node-9"), 0, None),
         ("many nodes", of(with_mode(block(), Mode::MultiNodeMultiWriter)), 0, None),
@@ -86,6 +86,22 @@ fn capacity_depends_on_where_and_for_what() {
     }
     let unknown = GetCapacityRequest { parameters: words(&[("class", "slow")]), ..all() };
     rig.serving.refused(Code::InvalidArgument, rig.serving.controller().get_capacity(unknown));
+}
+
+#[test]
+fn where_nobody_chooses_a_pool_neither_a_volume_nor_a_capacity_is_had() {
+    let rig = Rig::configured("[pools.one]\npath = \"one\"\n[pools.other]\npath = \"other\"\n");
+    let mut request = create("v", &block(), MIB);
+
+    let created = rig.refused(Code::InvalidArgument, request.clone());
+    let asked = GetCapacityRequest::default();
+    let told = rig.serving.refused(Code::InvalidArgument, rig.serving.controller().get_capacity(asked));
+
+    assert!(created.contains("several pools") && created == told, "{created} / {told}");
+    request.parameters.extend([("pool".to_owned(), "one".to_owned())]);
+    rig.make(request);
+    let asked = GetCapacityRequest { parameters: words(&[("pool", "one")]), ..Default::default() };
+    assert!(capacity(&rig, asked).available_capacity > 0);
 }
 
 /// Runs snapshots of these volumes at once, and answers their codes.

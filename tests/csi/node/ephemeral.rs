@@ -12,7 +12,7 @@ use super::{Rig, fs_size, mounted_at};
 use crate::csi::calls;
 use crate::csi::calls::{mounted, with_group};
 
-fn inline(id: &str, target: &Path, attributes: &[(&str, &str)]) -> NodePublishVolumeRequest {
+pub fn inline(id: &str, target: &Path, attributes: &[(&str, &str)]) -> NodePublishVolumeRequest {
     let mut request = calls::publish(id, Path::new(""), target, &mounted("", &[]), false);
     let own = [("csi.storage.k8s.io/ephemeral", "true"), ("csi.storage.k8s.io/pod.name", "web-0")];
     let context = own.iter().chain(attributes).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

@@ -47,7 +47,9 @@ fn no_mount_hides_a_pool_the_records_the_socket_or_the_system() {
         folder,
         rig.path("csi"),
     ];
-    refused.extend(["/", "/boot", "/etc", "/usr", "/var/lib", "/home/", "/proc", "/tmp"].map(PathBuf::from));
+    // Nobody can make a directory in the last two, whatever the server thinks of it.
+    let system = ["/", "/boot", "/etc", "/usr", "/var/lib", "/home/", "/proc", "/tmp", "/proc/x", "/sys/foo/bar"];
+    refused.extend(system.map(PathBuf::from));
     let capability = mounted("", &[]);
     let node = || rig.serving.node();
     let before = rig.place.mounts();
@@ -64,6 +66,9 @@ fn no_mount_hides_a_pool_the_records_the_socket_or_the_system() {
         let publish = calls::publish(&id, &staged, path, &capability, false);
         rig.serving.refused(Code::InvalidArgument, node().node_publish_volume(publish));
     }
+    let inline = super::ephemeral::inline("inline-1", Path::new("/sys/foo"), &[("size", "16Mi")]);
+    rig.serving.refused(Code::InvalidArgument, node().node_publish_volume(inline));
+    assert!(!rig.place.state().join("volumes/inline-1.json").exists(), "refused before anything is made");
     assert_eq!(rig.place.mounts(), before);
     assert!(mounted_at(Path::new("/boot")).is_none_or(|(fs, ..)| fs != "ext4") && !other.join("in").exists());
     rig.publish(&id, &capability, false);

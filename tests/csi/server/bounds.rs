@@ -121,19 +121,20 @@ fn connections_that_begin_and_fall_silent_lock_nobody_out_and_those_that_call_st
     let serving = Serving::start(&place, &[]);
     // Its own connection has called before the others came.
     serving.ok(serving.identity().probe(ProbeRequest {}));
-    let silent: Vec<_> = (1..limits::CONNECTIONS).map(|_| begun(&serving)).collect();
+    let silent: Vec<_> = (0..limits::CONNECTIONS).map(|_| begun(&serving)).collect();
     let since = std::time::Instant::now();
 
     super::process::until("another one is served", || csi(&place, serving.socket(), &["probe"]).status.success());
 
     let waited = since.elapsed();
-    assert!(waited < limits::QUIET + std::time::Duration::from_secs(5), "{waited:?}");
+    // Without it they are let go by the ping that they do not answer, after 80 s.
+    assert!(waited < std::time::Duration::from_secs(15), "{waited:?}");
     let log = serving.log();
     assert!(log.contains("closed a connection that was silent"), "{log}");
     serving.ok(serving.identity().probe(ProbeRequest {}));
-    // Only as many left as there were newcomers.
+    // One for each newcomer, not all of them.
     let left = log.matches("closed a connection that was silent").count();
-    assert!(left <= 5, "{left} of {}", silent.len());
+    assert!(left < silent.len() / 2, "{left} of {}", silent.len());
 }
 
 #[test]
@@ -142,8 +143,7 @@ fn whoever_is_closed_unanswered_reads_why() {
     let serving = Serving::start(&place, &[]);
     let mut said = String::new();
     super::process::until("one more is closed", || {
-        let _full: Vec<_> =
-            (0..limits::CONNECTIONS).map(|_| UnixStream::connect(serving.socket()).unwrap()).collect();
+        let _full: Vec<_> = (0..limits::CONNECTIONS).map(|_| UnixStream::connect(serving.socket()).unwrap()).collect();
         let answer = csi(&place, serving.socket(), &["probe", "-o", "json"]);
         said = crate::support::place::said(&answer);
         !answer.status.success()

@@ -61,8 +61,13 @@ fn a_killed_servers_socket_and_half_made_files_are_no_hindrance_and_a_torn_recor
     let of_a_project = place.state().join("pool/.shop.db.img.part");
     std::fs::write(&of_a_project, "theirs").unwrap();
     std::fs::write(place.state().join("volumes/vol-torn.json"), "{\"version\":1,").unwrap();
+    let lock = |id: &str| place.state().join("locks").join(id);
+    for id in ["vol-gone", "vol-torn"] {
+        std::fs::write(lock(id), "").unwrap();
+    }
     let serving = Serving::start(&place, &[]);
     assert!(!half_made.exists(), "a server's own are disposable");
+    assert!(!lock("vol-gone").exists() && lock("vol-torn").exists(), "locks of what nothing is recorded of go");
     assert!(of_a_project.exists(), "a project's are its own business");
     let listed = csi(&place, serving.socket(), &["list-volumes"]);
     assert_eq!(listed.status.code(), Some(0), "{}", said(&listed));

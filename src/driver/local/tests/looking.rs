@@ -193,11 +193,15 @@ fn gc_finds_and_removes_what_no_record_owns_and_nothing_else() {
     }
     world.sim.plant_image("/pool/.shop.half.img.part", 4096, Content::Blank);
     world.sim.plant_image("/pool/stranger.img", 4096, Content::Blank);
+    // What a growth has left to do is worth something as long as its image is there.
+    for id in ["shop.gone", "shop.lost", "shop.kept"] {
+        world.sim.plant_file(format!("/pool/.{id}.img.grow"), b"log");
+    }
 
     let found = gc::find(&world.sim, &layout(), &["/pool".into()]).unwrap();
 
     let (data, rest): (Vec<&Leftover>, Vec<&Leftover>) = found.iter().partition(|left| left.approval().is_some());
-    assert_eq!((rest.len(), data.len()), (3, 2), "{found:?}");
+    assert_eq!((rest.len(), data.len()), (4, 2), "{found:?}");
     assert!(
         found
             .iter()
@@ -218,6 +222,8 @@ fn gc_finds_and_removes_what_no_record_owns_and_nothing_else() {
     for stays in ["/pool/shop.lost.img", "/pool/shop.bare.img", "/pool/stranger.img"] {
         assert!(world.sim.stat(stays.as_ref()).unwrap().is_some(), "{stays}: images are removed by name only");
     }
+    let logs = ["gone", "lost", "kept"].map(|name| world.sim.stat(format!("/pool/.shop.{name}.img.grow").as_ref()));
+    assert_eq!(logs.map(|log| log.unwrap().is_some()), [false, true, true]);
     let approved = data.iter().filter_map(|leftover| leftover.approval()).take(1).collect();
     remove(data[0], &approved).unwrap();
     assert!(remove(data[1], &approved).is_err(), "an approval is for one");

@@ -165,7 +165,8 @@ fn what_was_deleted_does_not_come_back_after_a_power_cut() {
     assert_eq!(world.sim.list("/pool".as_ref()).unwrap().len(), 3);
 
     let approved = |object: ObjectRef| Some(Approval { object, loss: Loss::Delete });
-    let deletion = DeleteSnapshotRequest { approval: approved(ObjectRef::Snapshot(snapshot.id.clone())), id: snapshot.id };
+    let deletion =
+        DeleteSnapshotRequest { approval: approved(ObjectRef::Snapshot(snapshot.id.clone())), id: snapshot.id };
     world.driver.delete_snapshot(&deletion).unwrap();
     let deletion = DeleteGroupRequest { approval: approved(ObjectRef::Group(members.id.clone())), id: members.id };
     world.driver.delete_group(&deletion).unwrap();

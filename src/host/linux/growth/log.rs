@@ -148,10 +148,8 @@ fn is_expected(target: &File, change: &Change, device: &Path, log: &Path) -> Res
     for ((there, new), old) in sectors {
         if there != new && crc32c(!0, there) != *old {
             let cause = format!(
-                "it was changed since its growth was cut short (near byte {}): nothing was written; check it with 'e2fsck -fn {}', then \
-                 remove {}",
+                "it was changed since its growth was cut short (near byte {}; {} tells of it): nothing was written",
                 change.offset,
-                device.display(),
                 log.display()
             );
             return Err(HostError::new(ErrorKind::Verify, ACT, device, cause));
