@@ -26,18 +26,15 @@ fn told(status: ExitStatus, said: &str, verdict: &mut Verdict) {
 }
 
 fn sweep(scenario: &Scenario, usual: usize) {
-    let (place, _) = scenario.prepared();
-    let (trace, status, said) = tracer::run(&scenario.command(&place, 1), None);
-    assert!(status.success(), "{said}");
-    place.ok(&["destroy", "m.toml", "--yes"]);
-    // Point after point, with each error in turn: a sample of these has every error and is spread over all calls. Helpers get one each.
-    let refusals = refusals(&trace.seen);
-    let each = refusals.into_iter().enumerate().flat_map(|(turn, seen)| {
-        let errors = if seen.spot.helper.is_some() { &ERRORS[turn % ERRORS.len()..][..1] } else { &ERRORS[..] };
+    // Point after point: every error at what has an effect, one in turn at what only looks and at what helpers do. A sample of these has every
+    // error and is spread over all calls.
+    let each = refusals(&scenario.traced().seen).into_iter().enumerate().flat_map(|(turn, seen)| {
+        let whole = seen.spot.helper.is_none() && seen.spot.passive.is_none();
+        let errors = if whole { &ERRORS[..] } else { &ERRORS[turn % ERRORS.len()..][..1] };
         errors.iter().map(move |&errno| Aim { seen: seen.clone(), blow: Blow::Fail(errno) })
     });
     let figures = Figures::of(format!("{} errors at every call of {}", ERRORS.len(), scenario.name));
-    let figures = figures.over(&sample(each.collect(), usual), |aim| {
+    let figures = figures.over(&sample(each.collect::<Vec<_>>(), usual), |aim| {
         let (place, canaries) = scenario.prepared();
         let (trace, status, said) = tracer::run(&scenario.command(&place, 1), Some(aim));
         if !trace.struck {

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// What the oracle found after one fault.
 #[derive(Debug, Default)]
@@ -36,8 +37,11 @@ impl Verdict {
     }
 }
 
-/// Points tried at once in the long form; most of a try is waiting.
-const WORKERS: usize = 4;
+/// Points tried at once: in the long form several, since most of a try is waiting.
+fn workers() -> usize {
+    let asked = std::env::var("CSICTL_FAULTS_WORKERS").ok().and_then(|number| number.parse().ok());
+    if std::env::var_os("CSICTL_SWEEP").is_some() { asked.unwrap_or(6) } else { 1 }
+}
 
 /// A row in the making.
 pub struct Figures {
@@ -48,12 +52,16 @@ pub struct Figures {
     leaked_loops: usize,
     leaked_mounts: usize,
     wrong: String,
+    /// Points that no run came to.
+    missed: usize,
+    begun: Instant,
 }
 
 impl Figures {
     pub fn of(row: impl Into<String>) -> Self {
         let row = row.into();
-        Self { row, tried: 0, converged: 0, lost_bytes: 0, leaked_loops: 0, leaked_mounts: 0, wrong: String::new() }
+        let (tried, converged, lost_bytes, leaked_loops, leaked_mounts, wrong, missed) = Default::default();
+        Self { row, tried, converged, lost_bytes, leaked_loops, leaked_mounts, wrong, missed, begun: Instant::now() }
     }
 
     pub fn add(&mut self, context: &str, verdict: &Verdict) {
@@ -73,10 +81,13 @@ impl Figures {
     pub fn over<T: Sync>(self, points: &[T], try_one: impl Fn(&T) -> Option<(String, Verdict)> + Sync) -> Self {
         let (next, missed, row) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(self));
         std::thread::scope(|scope| {
-            for _ in 0..rounds(1, WORKERS).min(points.len()) {
+            for _ in 0..workers().min(points.len()) {
                 scope.spawn(|| {
                     while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let tried = catch_unwind(AssertUnwindSafe(|| try_one(point)));
+                        // What threads did between two of their steps need not come again: once more is often enough.
+                        let once = || catch_unwind(AssertUnwindSafe(|| try_one(point)));
+                        let first = once();
+                        let tried = if matches!(first, Ok(None)) { once() } else { first };
                         let (context, verdict) = match tried {
                             Ok(Some(tried)) => tried,
                             Ok(None) => {
@@ -90,7 +101,9 @@ impl Figures {
                 });
             }
         });
-        let (mut row, missed) = (row.into_inner().unwrap(), missed.into_inner());
+        let mut row = row.into_inner().unwrap();
+        row.missed = missed.into_inner();
+        let missed = row.missed;
         let enough = missed * 4 <= points.len();
         if !enough {
             writeln!(row.wrong, "{missed} of {} points were not come to", points.len()).unwrap();
@@ -107,7 +120,8 @@ impl Figures {
             "{}\t{}\t{}\t{}\t{}\t{}",
             self.row, self.tried, self.converged, self.lost_bytes, self.leaked_loops, self.leaked_mounts
         );
-        eprintln!("faults: {}", line.replace('\t', " | "));
+        let (row, missed) = (line.replace('\t', " | "), self.missed);
+        eprintln!("faults: {row} ({:.0?}, {missed} not come to)", self.begun.elapsed());
         if let Some(table) = std::env::var_os("CSICTL_FAULTS_TABLE") {
             writeln!(OpenOptions::new().create(true).append(true).open(table).unwrap(), "{line}").unwrap();
         }

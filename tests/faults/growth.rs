@@ -61,7 +61,7 @@ fn calls_of(program: &str) -> Vec<(String, usize)> {
 
 #[test]
 fn a_program_that_grows_ext4_killed_or_failing_at_any_call_loses_nothing() {
-    let mut figures = Figures::of("e2image, e2fsck, resize2fs killed or failing at every call");
+    let figures = Figures::of("e2image, e2fsck, resize2fs killed or failing at every call");
     let mut points = Vec::new();
     for program in PROGRAMS {
         let calls = calls_of(program);
@@ -73,7 +73,7 @@ fn a_program_that_grows_ext4_killed_or_failing_at_any_call_loses_nothing() {
         }
     }
     points.retain(|(_, call, _, fault)| *fault == FAULTS[0] || !["close", "exit_group"].contains(&call.as_str()));
-    for (program, call, number, fault) in sample(points, 24) {
+    let figures = figures.over(&sample(points, 24), |(program, call, number, fault)| {
         let (place, canaries) = prepared();
         let body = format!(
             "exec strace -f -o /dev/null -e trace={call} -e inject={call}:{fault}:when={number} \"$REAL\" \"$@\""
@@ -86,8 +86,8 @@ fn a_program_that_grows_ext4_killed_or_failing_at_any_call_loses_nothing() {
         verdict.expect(!words.contains("panicked"), || words.clone());
         let mut after = judge(&place, "m.toml", &canaries);
         after.wrong.append(&mut verdict.wrong);
-        figures.add(&format!("{program}, {fault} at {call} number {number}"), &after);
-    }
+        Some((format!("{program}, {fault} at {call} number {number}"), after))
+    });
     figures.end();
 }
 

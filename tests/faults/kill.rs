@@ -13,12 +13,8 @@ use super::tracer::{self, kills};
 const SAMPLE: usize = 24;
 
 fn sweep(scenario: &Scenario) {
-    let (place, _) = scenario.prepared();
-    let (trace, status, said) = tracer::run(&scenario.command(&place, 1), None);
-    assert!(status.success(), "{said}");
-    let all = kills(&trace.seen);
+    let all = kills(&scenario.traced().seen);
     assert!(all.len() > SAMPLE, "only {} effects of {} were seen", all.len(), scenario.name);
-    place.ok(&["destroy", "m.toml", "--yes"]);
     let figures = Figures::of(format!("SIGKILL at every call of {}", scenario.name));
     let figures = figures.over(&sample(all, SAMPLE), |aim| {
         let (place, canaries) = scenario.prepared();

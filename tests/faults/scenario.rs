@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::oracle::{Canaries, write_canaries};
+use super::tracer::{self, Trace};
 use crate::support::Place;
 
 const MANIFEST: &str = r#"
@@ -98,6 +99,20 @@ impl Scenario {
         }
         manifest(self.size);
         (place, canaries)
+    }
+
+    /// What the command does when nothing befalls it. Others on the machine take loop devices at the same time, so that some are asked for twice: of
+    /// several runs the one with the fewest calls has only those that every run comes to.
+    pub fn traced(&self) -> Trace {
+        let runs = (0..3).map(|_| {
+            let (place, _) = self.prepared();
+            let (trace, status, said) = tracer::run(&self.command(&place, 1), None);
+            assert!(status.success(), "{said}");
+            place.ok(&["destroy", "m.toml", "--yes"]);
+            trace
+        });
+        let effects = |trace: &Trace| trace.seen.iter().filter(|seen| seen.spot.passive.is_none()).count();
+        runs.min_by_key(effects).expect("there were three")
     }
 
     /// The command, with as many workers.
