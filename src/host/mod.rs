@@ -202,6 +202,12 @@ pub trait Host: Observe {
     /// Detaches a loop device if its backing still is `file`, and looks again: success means it is gone.
     fn detach_loop(&self, index: u32, file: FileId) -> Result<Done>;
 
+    /// The same where the backing file lies on a file system that has died: by the path it was opened as ([`Observe::loop_on_dead`]).
+    fn detach_dead(&self, index: u32, path: &Path, file: FileId) -> Result<Done> {
+        let _ = path;
+        self.detach_loop(index, file)
+    }
+
     /// A loop device without discards (of a `full` image) may have gone with its last mount: whoever gets its number next shall have
     /// them again. Does nothing to a device in use; best effort.
     fn renew_loop(&self, index: u32) {
@@ -270,6 +276,12 @@ pub trait Host: Observe {
 
     /// Thaws a file system that a killed run left frozen; `Already` when it is not frozen.
     fn thaw(&self, mount_point: &Path) -> Result<Done>;
+
+    /// The same for one of which no mount is left, through a mount that has no place in any namespace.
+    fn thaw_unmounted(&self, device: &Path, fs: FsType) -> Result<Done> {
+        let _ = (device, fs);
+        Ok(Done::Already)
+    }
 
     /// Flushes the file system that `path` lies on.
     fn sync(&self, path: &Path) -> Result<()>;

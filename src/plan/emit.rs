@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::model::action::{
     AttachRequest, CreateRequest, DeleteRequest, ExpandRequest, StageRequest, UnpublishRequest, UnstageRequest,
 };
-use crate::model::{Action, Layout, PublishSpec, VolumeId};
+use crate::model::{Action, Layout, LoopDevice, PublishSpec, VolumeId};
 
 use super::Risk;
 use super::course::{Course, End, Leaving, Make};
@@ -195,7 +195,9 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
     let seen = course.seen;
     let mut before = core.to_vec();
     if course.up() {
-        let held = !fresh && (seen.staged.is_some() || seen.loop_device.is_some());
+        // A raw volume's device frees itself only when a detach found somebody looking at it: any moment now.
+        let stays = |device: &LoopDevice| !(course.spec.is_raw() && device.autoclear);
+        let held = !fresh && (seen.staged.is_some() || seen.loop_device.as_ref().is_some_and(stays));
         if course.spec.backing.as_image().is_some() && !held {
             let request =
                 AttachRequest { id: course.id.clone(), read_only: course.attach_read_only(), attachment: None };

@@ -19,6 +19,19 @@ pub fn run(words: &[&str], path: &Path) {
     assert!(output.status.success(), "{words:?} {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
 }
 
+/// Unmounts a disk; a loop device lets its file on it go a moment after its last user.
+pub fn let_go(at: &Path) {
+    let begun = Instant::now();
+    loop {
+        let output = Command::new("umount").arg(at).output().unwrap();
+        if output.status.success() {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} stays busy: {}", at.display(), said(&output));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A device at a new directory.
 pub fn mount(node: &Path, at: &Path) {
     fs::create_dir_all(at).unwrap();
@@ -114,7 +127,7 @@ fn a_full_state_directory_keeps_its_records_and_lets_everything_come_down() {
     }
     place.ok(&["apply", "more.toml", "--yes"]);
     place.ok(&["destroy", "more.toml", "--yes"]);
-    run(&["umount"], &place.state());
+    let_go(&place.state());
 }
 
 #[test]
@@ -139,7 +152,7 @@ fn a_read_only_state_directory_lets_everything_come_down() {
         assert_eq!(&fs::read_to_string(place.join(path)).unwrap(), text);
     }
     place.ok(&["destroy", "m.toml", "--yes"]);
-    run(&["umount"], &place.state());
+    let_go(&place.state());
 }
 
 /// State and pool lie on a file system whose device is a file on xfs; a reflink of that file is what a disk holds at that moment, without
@@ -191,12 +204,7 @@ fn after_a_power_cut_the_last_acknowledged_state_or_a_newer_one_is_there() {
         let mut mounted = place.mounts();
         mounted.retain(|target| *target != outside && *target != place.join("disk"));
         mounted.iter().rev().for_each(|target| run(&["umount"], target));
-        let begun = Instant::now();
-        // A loop device lets its file go a moment after its last mount.
-        while !Command::new("umount").arg(place.join("disk")).status().unwrap().success() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the disk stays busy");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let_go(&place.join("disk"));
         drop(inner);
         fs::remove_dir_all(place.run()).unwrap();
         let inner = Disk::over(cut);
@@ -215,9 +223,9 @@ fn after_a_power_cut_the_last_acknowledged_state_or_a_newer_one_is_there() {
             verdict.expect(check.status.success(), || format!("{}: {}", path.display(), said(&check)));
         }
         figures.add(&format!("round {round}"), &verdict);
-        run(&["umount"], &place.join("disk"));
+        let_go(&place.join("disk"));
         drop(inner);
-        run(&["umount"], &outside);
+        let_go(&outside);
     }
     figures.end();
 }
@@ -250,10 +258,7 @@ fn a_pool_or_a_volume_whose_device_dies_is_an_error_and_comes_back() {
             assert_eq!(code, 0, "{words}");
             assert!(words.contains("Input/output error"), "{words}");
             assert_eq!(place.mounts(), std::slice::from_ref(&at), "{words}");
-            while !Command::new("umount").arg(&at).status().unwrap().success() {
-                assert!(begun.elapsed() < Duration::from_secs(90), "the disk stays busy");
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            let_go(&at);
             mount(&disk.node, &at);
         }
         place.ok(&["apply", "more.toml", "--yes"]);
@@ -262,7 +267,38 @@ fn a_pool_or_a_volume_whose_device_dies_is_an_error_and_comes_back() {
         }
     }
     place.ok(&["destroy", "more.toml", "--yes"]);
-    run(&["umount"], &at);
+    let_go(&at);
+}
+
+/// A raw volume's loop device goes with no mount: it has to be detached, though the kernel no longer tells what is behind it.
+#[test]
+fn a_raw_volume_whose_pool_dies_is_taken_down_and_comes_back() {
+    let place = Place::new();
+    let disk = Disk::new(&place, "pool.raw", 400);
+    run(&["mkfs.xfs", "-q"], &disk.node);
+    let at = place.join("disk");
+    mount(&disk.node, &at);
+    let text = manifest(&at.join("pool"), &[("one", "volume_mode = \"block\"\ncapacity = \"16MiB\"")]);
+    place.write("m.toml", &text.replace("[[pods.a.mounts]]", "[[pods.a.devices]]"));
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let written = "a raw canary";
+    fs::write(place.join("a/one"), written).unwrap();
+    fs::File::open(place.join("a/one")).unwrap().sync_all().unwrap();
+    run(&["xfs_io", "-x", "-c", "shutdown"], &at);
+
+    let (code, words) = place.exit(&["destroy", "m.toml", "--yes"]);
+
+    assert_eq!(code, 0, "{words}");
+    assert_eq!(place.mounts(), std::slice::from_ref(&at), "{words}");
+    assert_eq!(place.loops().len(), 1, "only the disk's own is left: {words}");
+    let_go(&at);
+    mount(&disk.node, &at);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let mut found = vec![0; written.len()];
+    std::io::Read::read_exact(&mut fs::File::open(place.join("a/one")).unwrap(), &mut found).unwrap();
+    assert_eq!(found, written.as_bytes());
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    let_go(&at);
 }
 
 #[test]
@@ -357,7 +393,7 @@ fn a_loop_device_on_somebody_elses_dead_disk_blocks_nobody() {
     place.ok(&["destroy", "m.toml", "--yes"]);
     assert_eq!(place.mounts(), std::slice::from_ref(&at));
     drop(foreign);
-    run(&["umount"], &at);
+    let_go(&at);
 }
 
 /// Any program that looks through the machine's block devices does so: udev, blkid, a mkfs.btrfs of somebody else.

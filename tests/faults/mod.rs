@@ -3,6 +3,7 @@
 mod disks;
 mod errors;
 mod figures;
+mod frozen;
 #[cfg(feature = "serve")]
 mod group;
 mod growth;

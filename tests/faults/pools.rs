@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::disks::{manifest, mount, run};
+use super::disks::{let_go, manifest, mount, run};
 use super::figures::Verdict;
 use super::oracle::{intact, write_canaries};
 use super::programs::Disk;
@@ -48,7 +48,7 @@ fn ends_well(place: &Place, canaries: &super::oracle::Canaries) {
     assert_eq!(verdict.wrong, Vec::<String>::new());
     place.ok(&["destroy", "more.toml", "--yes"]);
     assert_eq!(place.mounts(), [place.join("disk")]);
-    run(&["umount"], &place.join("disk"));
+    let_go(&place.join("disk"));
 }
 
 #[test]

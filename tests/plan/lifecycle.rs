@@ -47,6 +47,16 @@ fn a_second_apply_does_nothing() {
     assert_eq!(plan.summary().unchanged, 3);
 }
 
+/// The kernel marks so the device of a detach that somebody else's look at it put off: it may be gone before the next step.
+#[test]
+fn a_raw_volumes_loop_device_that_is_about_to_go_is_attached_again() {
+    let mut world = World::new().with(raw("disk")).shown("app", "disk", "/dev/shop").applied();
+    let device = world.observed.volumes.get_mut(&id("disk")).unwrap().loop_device.as_mut().unwrap();
+    device.autoclear = true;
+
+    assert_eq!(shown(&world.plan()), ["attach volume.disk"]);
+}
+
 #[test]
 fn destroy_takes_down_and_keeps() {
     let world = db().applied();

@@ -253,7 +253,9 @@ impl World {
                 let index = self.fresh();
                 let seen = self.observed.volumes.get_mut(&request.id).unwrap();
                 let ObservedBacking::Image(image) = &seen.backing else { panic!("attach of what is no image") };
-                assert!(seen.loop_device.is_none(), "attached twice");
+                let raw = seen.record.present().unwrap().spec.is_raw();
+                let going = seen.loop_device.as_ref().is_some_and(|device| raw && device.autoclear);
+                assert!(seen.loop_device.is_none() || going, "attached twice");
                 seen.loop_device = Some(LoopDevice {
                     index,
                     block: BlockId { major: 7, minor: index },
@@ -261,7 +263,7 @@ impl World {
                     offset: 0,
                     size: image.size.get(),
                     read_only: request.read_only,
-                    autoclear: true,
+                    autoclear: !raw,
                     direct_io: true,
                     sector_size: 512,
                 });

@@ -27,10 +27,7 @@ pub(super) fn detach(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
             create::taken_down(&s, record)?;
             guard::not_the_last(&s, record, &device, &device.node().display().to_string())?;
             driver.let_go(id);
-            done = s
-                .host()
-                .detach_loop(device.index, device.backing)
-                .map_err(|error| s.busy(error, device.block, None))?;
+            done = own::detach(&s, record, &device)?;
         }
     }
     driver.let_go(id);

@@ -20,7 +20,7 @@ use crate::state::{GlobalLock, Reader, StateError};
 
 use super::own::describe;
 use super::session::{host_failure, state_error};
-use super::{deleted, group};
+use super::{deleted, frozen, group};
 
 /// Something that a crashed run left.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -183,7 +183,7 @@ pub fn look(
             directories.extend(record.path.parent().map(PathBuf::from));
         }
     }
-    let frozen = frozen(host, layout)?;
+    let frozen = marked(host, layout)?;
     let mut found: Vec<Leftover> = frozen.into_iter().map(|volume| Leftover::Frozen { volume }).collect();
     found.extend(group::unfinished(&reader)?.into_iter().map(|group| Leftover::Group { group }));
     let spoken_for = group::spoken_for(&reader)?;
@@ -476,7 +476,7 @@ fn object_of(leftover: &Leftover) -> ObjectRef {
 /// The marks can't be listed, or a file system can't be thawed.
 pub fn thaw_left(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<PathBuf>, HostError> {
     let mut thawed = Vec::new();
-    for id in frozen(host, layout)? {
+    for id in marked(host, layout)? {
         let Ok(_idle) = host.lock(&layout.volume_lock(&id), LockMode::Exclusive, Duration::ZERO) else { continue };
         thawed.extend(thaw(host, layout, &id)?);
     }
@@ -484,7 +484,7 @@ pub fn thaw_left(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<Pa
 }
 
 /// The volumes that are marked as frozen.
-fn frozen(host: &dyn Observe, layout: &Layout) -> std::result::Result<Vec<VolumeId>, HostError> {
+fn marked(host: &dyn Observe, layout: &Layout) -> std::result::Result<Vec<VolumeId>, HostError> {
     let names = host.list(&layout.frozen())?;
     Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
@@ -495,7 +495,8 @@ fn thaw(host: &dyn Host, layout: &Layout, id: &VolumeId) -> std::result::Result<
     let run = Reader::new(host, layout).run(id, &boot);
     let staged = run.present().and_then(|run| run.staging_path.clone());
     let path = staged.unwrap_or_else(|| layout.staging_path(id));
-    let thawed = !host.mounts_at(&path)?.is_empty() && host.thaw(&path)? == Done::Changed;
+    let is_mounted = !host.mounts_at(&path)?.is_empty();
+    let done = if is_mounted { host.thaw(&path)? } else { frozen::thaw_unseen(host, layout, id)? };
     host.remove_small(&layout.frozen_mark(id), false)?;
-    Ok(thawed.then_some(path))
+    Ok((done == Done::Changed).then_some(path))
 }

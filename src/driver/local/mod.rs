@@ -11,6 +11,7 @@ mod delete;
 mod deleted;
 mod detach;
 mod expand;
+mod frozen;
 pub mod gc;
 pub mod group;
 mod growth;

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{FileKind, Observe, Unmount};
+use crate::host::{ErrorKind, FileKind, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::record::{RunRecord, VolumeRecord};
 use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind};
@@ -137,6 +137,17 @@ fn loop_and_whether_former(s: &Session<'_>, record: &VolumeRecord) -> Result<Opt
 fn loop_on_dead(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Option<LoopDevice> {
     let (file, index) = (record.image?, s.run.present()?.loop_index?);
     s.host().stat(path).is_err().then(|| s.host().loop_on_dead(index, path, file))?
+}
+
+/// Takes the loop device of an image away. Behind one whose pool has died the kernel tells no file any more, only its path.
+pub(super) fn detach(s: &Session<'_>, record: &VolumeRecord, device: &LoopDevice) -> Result<Done> {
+    let mut detached = s.host().detach_loop(device.index, device.backing);
+    if let (Err(error), Some(backing)) = (&detached, record.spec.backing.as_image())
+        && error.kind == ErrorKind::Io
+    {
+        detached = s.host().detach_dead(device.index, &backing.image_path(&s.id), device.backing);
+    }
+    detached.map_err(|error| s.busy(error, device.block, None))
 }
 
 /// The file at an image's path, if that is the volume's: the one recorded, or one that says so itself.

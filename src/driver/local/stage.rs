@@ -300,6 +300,7 @@ fn mount(
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let mut block = None;
+    let mut used_before = true;
     match record.spec.backing.clone() {
         Backing::Image(backing) => {
             // Attached read-only by ControllerPublishVolume, it stays so.
@@ -312,6 +313,7 @@ fn mount(
                 notes.push("direct I/O was refused by the pool's file system: buffered I/O is used".to_owned());
             }
             intent.loop_index = Some(attached.device.index);
+            used_before = attached.done == Done::Already;
             let storage = Storage {
                 node: attached.device.node(),
                 block: attached.device.block,
@@ -347,6 +349,10 @@ fn mount(
     // Written before the mount, so that one a killed run leaves is known to be csictl's.
     s.put_run(intent)?;
     s.host().mount(&mount).map_err(|error| explain(s, record, block.as_ref(), s.fail(error)))?;
+    if used_before {
+        // Left frozen by a killed run, it has waited without a mount, and every write would wait too.
+        let _ = s.host().thaw(&request.staging_path);
+    }
     if let Some(storage) = block.as_ref().filter(|_| is_writable(&mount.options)) {
         grow_mounted(s, record, storage, &request.staging_path)?;
     }

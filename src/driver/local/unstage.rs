@@ -55,7 +55,7 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         && let Some(device) = own::loop_of(&s, record)?
     {
         guard::not_the_last(&s, record, &device, &device.node().display().to_string())?;
-        s.host().detach_loop(device.index, device.backing).map_err(|error| s.busy(error, device.block, None))?;
+        own::detach(&s, record, &device)?;
         done = Done::Changed;
     }
     if let Some(run) = &mut run {

@@ -3,21 +3,23 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
 use super::errors::{failed, refused, wrong};
 use super::sys::{self, FREEZE_FAILED, FREEZE_HELD, FreezeChild};
 use crate::host::request::FreezeGuard;
 use crate::host::{ErrorKind, Freeze, HostError, Result};
-use crate::model::Done;
+use crate::model::{Done, FsType};
 
 const ACT: &str = "freeze";
+const THAW: &str = "thaw";
 
 struct Held {
     /// `None` only while it is dropped.
@@ -72,11 +74,29 @@ pub fn freeze(mount_point: &Path, timeout: Duration) -> Result<Freeze> {
 
 /// Thaws what a killed run left frozen.
 pub fn thaw(mount_point: &Path) -> Result<Done> {
-    const ACT: &str = "thaw";
-    match sys::thaw(open(ACT, mount_point)?.as_fd()) {
+    thawed(open(THAW, mount_point)?.as_fd(), mount_point)
+}
+
+/// Thaws the file system on a device that nothing shows any more: while it is frozen, the kernel keeps it without a mount, and mounting the
+/// device leads to it again.
+pub fn thaw_unmounted(device: &Path, fs: FsType) -> Result<Done> {
+    let ask = || -> rustix::io::Result<OwnedFd> {
+        let opened = fsopen(fs.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(opened.as_fd(), "source", device)?;
+        fsconfig_create(opened.as_fd())?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let mount = fsmount(opened.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+        openat(mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let root = ask().map_err(refused(THAW, device))?;
+    thawed(root.as_fd(), device)
+}
+
+fn thawed(directory: BorrowedFd<'_>, object: &Path) -> Result<Done> {
+    match sys::thaw(directory) {
         Ok(()) => Ok(Done::Changed),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Done::Already),
-        Err(error) => Err(failed(ACT, mount_point)(error)),
+        Err(error) => Err(failed(THAW, object)(error)),
     }
 }
 

@@ -361,6 +361,10 @@ impl Host for LinuxHost {
         told("detach", &loopdev::node(index), loopdev::detach(index, file))
     }
 
+    fn detach_dead(&self, index: u32, path: &Path, file: FileId) -> Result<Done> {
+        told("detach", &loopdev::node(index), loopdev::detach_dead(index, path, file))
+    }
+
     fn renew_loop(&self, index: u32) {
         discard::renew(index);
     }
@@ -431,6 +435,10 @@ impl Host for LinuxHost {
 
     fn thaw(&self, mount_point: &Path) -> Result<Done> {
         told("thaw", mount_point, freeze::thaw(mount_point))
+    }
+
+    fn thaw_unmounted(&self, device: &Path, fs: FsType) -> Result<Done> {
+        told("thaw", device, freeze::thaw_unmounted(device, fs))
     }
 
     fn sync(&self, path: &Path) -> Result<()> {

@@ -420,15 +420,36 @@ pub fn detach(index: u32, file: FileId) -> Result<Done> {
         Err(error) => return Err(failed(ACT, node(index))(error)),
     }
     drop(device);
+    gone(index, || Ok(look(index)?.is_some_and(|still| still.backing == file)))
+}
+
+/// The same where the backing file's disk is dead: the kernel tells no inode, but the path under which the file was opened.
+pub fn detach_dead(index: u32, path: &Path, file: FileId) -> Result<Done> {
+    const ACT: &str = "detach";
+    let device = match loopdev::LoopDevice::open(node(index)) {
+        Ok(device) => device,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) => return Ok(Done::Already),
+        Err(error) => return Err(failed(ACT, node(index))(error)),
+    };
+    // Looked at while it is open, so that it can't become anybody else's in between.
+    if on_dead(index, path, file).is_none() {
+        return Ok(Done::Already);
+    }
+    device.detach().map_err(failed(ACT, node(index)))?;
+    drop(device);
+    gone(index, || Ok(on_dead(index, path, file).is_some()))
+}
+
+/// Waits until a device that was detached is gone: the kernel says yes to a busy one and leaves it.
+fn gone(index: u32, is_there: impl Fn() -> Result<bool>) -> Result<Done> {
+    const ACT: &str = "detach";
     let begun = Instant::now();
     while begun.elapsed() < DETACH_PATIENCE {
-        match look(index)? {
-            Some(still) if still.backing == file => thread::sleep(DETACH_PAUSE),
-            _ => {
-                discard::renew(index);
-                return Ok(Done::Changed);
-            }
+        if !is_there()? {
+            discard::renew(index);
+            return Ok(Done::Changed);
         }
+        thread::sleep(DETACH_PAUSE);
     }
     let cause = "it is in use; it will go when its last user closes it (csictl who names them)";
     Err(wrong(ErrorKind::Busy, ACT, &node(index), cause))
