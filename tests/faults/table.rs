@@ -103,6 +103,7 @@ const ROWS: [Row; 30] = [
         "device of a pool or volume dies",
         &[
             "a_pool_or_a_volume_whose_device_dies_is_an_error_and_comes_back",
+            "a_raw_volume_whose_pool_dies_is_taken_down_and_comes_back",
             "a_loop_device_on_somebody_elses_dead_disk_blocks_nobody",
             "a_condition_tells_what_is_wrong",
         ],
@@ -125,7 +126,10 @@ const ROWS: [Row; 30] = [
     ),
     (
         "somebody else looks at a device while it is detached",
-        &["a_device_that_somebody_looks_at_for_a_moment_is_detached_all_the_same"],
+        &[
+            "a_device_that_somebody_looks_at_for_a_moment_is_detached_all_the_same",
+            "a_raw_volumes_loop_device_that_is_about_to_go_is_attached_again",
+        ],
     ),
     ("8 processes on one volume", &["eight_processes_on_one_volume_make_one_mount_and_one_loop"]),
     ("command line against server", &["everything_at_once_loses_nothing"]),
@@ -160,7 +164,14 @@ const ROWS: [Row; 30] = [
             "with_the_state_directory_lost_images_are_adopted_and_none_is_overwritten",
         ],
     ),
-    ("killed while frozen", &["it_thaws_when_its_process_is_killed", "what_somebody_left_frozen_is_thawed"]),
+    (
+        "killed while frozen",
+        &[
+            "it_thaws_when_its_process_is_killed",
+            "what_somebody_left_frozen_is_thawed",
+            "what_was_frozen_when_all_was_killed_and_its_namespace_went_is_brought_back_by_whatever_runs_next",
+        ],
+    ),
     (
         "fstrim on a full volume",
         &[

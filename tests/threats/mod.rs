@@ -12,6 +12,8 @@ mod machine;
 mod manifest_bombs;
 mod mkfs_options;
 mod mount_options;
+#[cfg(feature = "serve")]
+mod over_grpc;
 mod recursive_delete;
 mod safety_document;
 mod secrets;
