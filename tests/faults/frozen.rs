@@ -38,15 +38,27 @@ fn left() -> (Place, Canaries) {
 
 /// A command that has to end: what waits for a frozen file system can't even be killed.
 fn ends(place: &Place, words: &[&str]) {
-    let mut csictl = place.csictl().args(words).spawn().unwrap();
     let begun = Instant::now();
     loop {
-        if let Some(status) = csictl.try_wait().unwrap() {
-            assert!(status.success(), "{words:?}: {status}");
+        let said = place.join("said");
+        let out = std::fs::File::create(&said).unwrap();
+        let mut csictl = place.csictl();
+        let mut csictl = csictl.args(words).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+        let status = loop {
+            if let Some(status) = csictl.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(90), "{words:?} hangs");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let said = std::fs::read_to_string(said).unwrap();
+        if status.success() {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{words:?} hangs");
-        std::thread::sleep(Duration::from_millis(10));
+        // The kernel gives the number of a namespace that is gone to the next one, here to another test's.
+        assert!(said.contains("which still lives"), "{words:?}: {status}: {said}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{words:?}: {said}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
