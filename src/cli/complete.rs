@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use clap_complete::CompletionCandidate;
 
+use super::args::Output;
 use super::explain;
 
 /// The most records read for names that stand inside them; completion has to answer at once.
@@ -147,6 +149,20 @@ pub fn approvals() -> Vec<CompletionCandidate> {
         .collect()
 }
 
+/// For `-o`: the formats that the command typed has.
+pub fn outputs() -> Vec<CompletionCandidate> {
+    outputs_of(|command| std::env::args().any(|word| word == command))
+}
+
+fn outputs_of(typed: impl Fn(&str) -> bool) -> Vec<CompletionCandidate> {
+    let has = |output: &&Output| match output {
+        Output::Text | Output::Json => true,
+        Output::Dot | Output::Mermaid => typed("plan"),
+        Output::Wide | Output::Name => typed("get"),
+    };
+    Output::value_variants().iter().filter(has).map(|output| CompletionCandidate::new(output.as_str())).collect()
+}
+
 /// Error codes.
 pub fn codes() -> Vec<CompletionCandidate> {
     explain::all()
@@ -185,6 +201,14 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(project_of(text).as_deref(), project, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_offered_the_formats_it_has() {
+        for (command, count) in [("plan", 4), ("get", 4), ("status", 2)] {
+            let offered = outputs_of(|word| word == command);
+            assert_eq!(offered.len(), count, "{command}: {offered:?}");
         }
     }
 

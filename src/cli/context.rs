@@ -13,6 +13,7 @@ use super::render::progress::Progress;
 use crate::driver::local::observe::{Scope, observe};
 use crate::host::linux::{LinuxHost, LinuxObserve};
 use crate::host::{ErrorKind, Host, Observe};
+pub use crate::model::shell_word;
 use crate::model::{Desired, Layout, Observed};
 use crate::state::{Reader, StateError};
 
@@ -40,6 +41,8 @@ pub struct Context {
     pub lock_timeout: Duration,
     /// When a step counts as slow.
     pub step_timeout: Option<Duration>,
+    /// Whether all is to be told.
+    pub verbose: bool,
     /// Global flags to repeat in the commands csictl tells users to type.
     pub repeat: String,
 }
@@ -79,6 +82,7 @@ impl Context {
             parallelism: NonZeroUsize::new(global.parallelism).unwrap_or(NonZeroUsize::MIN),
             lock_timeout: global.lock_timeout,
             step_timeout: global.step_timeout,
+            verbose: global.verbose > 0,
             repeat: repeat(&global.state_dir, &global.run_dir),
         })
     }
@@ -155,27 +159,4 @@ fn repeat(state: &Path, run: &Path) -> String {
         }
     }
     words
-}
-
-/// A word as a shell takes it: quoted where it has to be.
-pub fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_a_shell() {
-        for (word, shown) in
-            [("shop.toml", "shop.toml"), ("my shop.toml", "'my shop.toml'"), ("it's", "'it'\\''s'"), ("", "''")]
-        {
-            assert_eq!(shell_word(word), shown);
-        }
-    }
 }

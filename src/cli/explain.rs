@@ -114,6 +114,11 @@ const CLI: &[Explanation] = &[
         "Plan files are written by 'csictl plan --out' and read by the same version of csictl on the same machine, with the same state and run directories.",
     ),
     explain(
+        "csictl::plan::not-a-manifest",
+        "A plan file was given where a manifest belongs",
+        "'csictl apply FILE' does what a plan file holds. Every other command reads the manifest itself: the plan file says of which manifest it was made.",
+    ),
+    explain(
         "csictl::plan::not-a-plan",
         "Something else lies where the plan file should go",
         "'csictl plan --out FILE' replaces an older plan file and nothing else: a typing mistake must not cost an image or a disk. Give another name.",

@@ -125,7 +125,10 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     let driver = LocalDriver::new(Arc::clone(host), context.layout.clone())
         .with_lock_timeout(context.lock_timeout)
         .with_pools(job.desired.pools.values())
-        .with_approved(approvals);
+        .with_approved(approvals)
+        .with_unprotected(
+            job.desired.volumes.values().filter(|spec| !spec.prevent_destroy).map(|spec| spec.id.clone()),
+        );
     let options = Options {
         parallelism: context.parallelism,
         on_error: match job.run.on_error {
@@ -195,7 +198,7 @@ fn report(context: &Context, job: &Job<'_>, steps: &[plan::Step], summary: &Summ
     if context.json() {
         context.printer.out_raw(&outcome::json(steps, summary));
     } else {
-        context.printer.out(outcome::text(steps, summary, job.past, &job.command));
+        context.printer.out(outcome::text(steps, summary, job.past, &job.command, context.verbose));
     }
 }
 

@@ -123,11 +123,18 @@ impl PlanFile {
     }
 }
 
+/// Whether a text says that it is a plan file.
+pub fn is_one(text: &str) -> bool {
+    let begun = text.trim_start();
+    begun.starts_with('{') && begun.chars().take(BEGINNING).collect::<String>().contains(SCHEMA)
+}
+
+/// The schema is the document's first key.
+const BEGINNING: usize = 64;
+
 /// What lies where a plan file should be written and must not be lost: a typing mistake may name an image.
 fn in_the_way(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;
-    /// The schema is the document's first key.
-    const BEGINNING: u64 = 64;
     let file = std::fs::File::open(path).ok()?;
     let facts = file.metadata().ok()?;
     let mut beginning = Vec::new();
@@ -137,7 +144,7 @@ fn in_the_way(path: &Path) -> Option<&'static str> {
     if !facts.is_file() || facts.len() == 0 {
         return None;
     }
-    file.take(BEGINNING).read_to_end(&mut beginning).ok()?;
+    file.take(BEGINNING as u64).read_to_end(&mut beginning).ok()?;
     let ours = String::from_utf8_lossy(&beginning).contains(SCHEMA);
     (!ours).then_some("a file that is no plan file is there")
 }

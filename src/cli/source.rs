@@ -66,6 +66,11 @@ impl Source {
     /// # Errors
     /// Every error of the manifest.
     pub fn desired(&self, context: &Context) -> Result<Desired> {
+        if super::planfile::is_one(&self.text) {
+            let problem = Problem::new("plan::not-a-manifest", format!("{} is a plan file, no manifest", self.name));
+            let help = format!("to do what it holds: csictl apply {}", super::context::shell_word(&self.name));
+            return Err(Failure::new(Exit::Invalid, problem.help(help)));
+        }
         let against = manifest::Context { name: &self.name, base_dir: &self.base_dir, layout: &context.layout };
         let mut desired = manifest::parse(&self.text, &against)?;
         desired.pods.values_mut().for_each(at_real_root);

@@ -28,7 +28,7 @@ pub use error::{ErrorKind, HostError};
 pub use request::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, Extent, Extents, FileFacts, FileKind, FormatRequest,
     Formatted, Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, GrowthFiles, Holder, ImageFile, Lock, LockMode,
-    LoopHold, NewImage, Place, PoolFacts, ToolFacts, Unmount, UsedMount,
+    LoopHold, NewImage, Place, PoolFacts, ToolFacts, TrialRequest, Unmount, UsedMount,
 };
 
 pub use watch::{Changes, DirectoryWatch};
@@ -232,6 +232,12 @@ pub trait Host: Observe {
 
     /// Gives the file system in an image at its temporary name a new UUID, and reads it back.
     fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()>;
+
+    /// Asks the kernel whether it can use the file system of an image in the making, with these options; nothing is mounted.
+    fn try_filesystem(&self, request: &TrialRequest) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
 
     /// Erases the signatures found on a device, and proves it blank; only ever called with an approval of the loss.
     fn erase_signatures(&self, device: &Path, expect: BlockId) -> Result<Done>;

@@ -197,6 +197,21 @@ pub struct FormatRequest {
     pub template: bool,
 }
 
+/// A file system that was made with options of a user's own, to be tried out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TrialRequest {
+    /// The image at its temporary name.
+    pub part: PathBuf,
+    /// Type.
+    pub fs: FsType,
+    /// Every mount option.
+    pub options: Vec<String>,
+    /// The logical sector size it was made for.
+    pub sector_size: SectorSize,
+    /// Whether discards may reach the file; not where its blocks have to stay allocated.
+    pub discard: bool,
+}
+
 /// How a file system was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Formatted {

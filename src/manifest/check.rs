@@ -123,7 +123,7 @@ fn check_value(kind: Kind, value: &Spanned<DeValue<'_>>, place: &Place<'_>, key:
             );
             error.label(format!("{} here", found.type_str()));
             match (kind, found) {
-                (Kind::Size | Kind::SizeOrTable(_), DeValue::Integer(_)) => {
+                (Kind::Size | Kind::SizeOrZero | Kind::SizeOrTable(_), DeValue::Integer(_)) => {
                     error.help("write the size as text with a unit: \"10GiB\"");
                 }
                 (Kind::Mode, DeValue::Integer(_)) => {
@@ -151,6 +151,7 @@ const fn takes_text(kind: Kind) -> bool {
             | Kind::Name(_)
             | Kind::Word(_)
             | Kind::Size
+            | Kind::SizeOrZero
             | Kind::SizeOrTable(_)
             | Kind::Path(_)
             | Kind::Owner
@@ -190,7 +191,8 @@ fn check_text(kind: Kind, text: &str, place: &Place<'_>, at: Span, sink: &mut Si
                 .label("not known")
                 .help(help);
         }
-        Kind::Size | Kind::SizeOrTable(_) => {
+        Kind::SizeOrZero if value::is_zero_size(text) => {}
+        Kind::Size | Kind::SizeOrZero | Kind::SizeOrTable(_) => {
             if let Err(cause) = text.parse::<crate::model::Capacity>() {
                 sink.report(codes::INVALID_SIZE, at, format!("{place}: '{shown}' is not a size"))
                     .label(cause.to_string())

@@ -3,12 +3,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{Kind, PathKind, ROOT, Table};
+use super::shape::{Kind, PathKind, ROOT, Rule, Table};
 
 /// A DNS label.
 const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
-/// A number with a unit.
-const SIZE_PATTERN: &str = r"^\s*[0-9]+(\.[0-9]+)?\s*(B|[kKMGTP]B|[KMGTPE]iB)?\s*$";
+/// A number with a unit, from nothing up.
+const SIZE_OR_ZERO_PATTERN: &str = r"^\s*([0-9]+(\.[0-9]+)?\s*(B|[kKMGTP]B|[KMGTP]iB)?|0*[0-7](\.[0-9]+)?\s*EiB)\s*$";
+/// The same, more than nothing.
+const SIZE_PATTERN: &str =
+    r"^(?=.*[1-9])\s*([0-9]+(\.[0-9]+)?\s*(B|[kKMGTP]B|[KMGTP]iB)?|0*[0-7](\.[0-9]+)?\s*EiB)\s*$";
+/// Text without control characters.
+const TEXT_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+/// No part of a path is `.` or `..`, none of its characters a control character.
+const NO_DOTS: &str = r"(?!(.*/)?\.{1,2}(/|$))(?!.*[\u0000-\u001f\u007f-\u009f])";
 /// The highest number is "no change" to chown(2).
 const ID_MAX: u32 = u32::MAX - 1;
 
@@ -41,7 +48,37 @@ fn table(shape: &'static Table) -> Map<String, Value> {
     if !required.is_empty() {
         object.insert("required".to_owned(), json!(required));
     }
+    if !shape.rules.is_empty() {
+        object.insert("allOf".to_owned(), shape.rules.iter().map(rule).collect());
+    }
     object
+}
+
+fn rule(rule: &Rule) -> Value {
+    let required = |key: &&str| json!({ "required": [key] });
+    match rule {
+        Rule::AtMostOne(keys) => {
+            let pairs =
+                keys.iter().enumerate().flat_map(|(at, one)| keys[at + 1..].iter().map(move |other| [one, other]));
+            json!({ "not": { "anyOf": pairs.map(|pair| json!({ "required": pair })).collect::<Vec<_>>() } })
+        }
+        Rule::AtLeastOne(keys) => json!({ "anyOf": keys.iter().map(required).collect::<Vec<_>>() }),
+        Rule::NotWith { keys, word: None, others } => json!({
+            "not": { "allOf": [
+                { "anyOf": keys.iter().map(required).collect::<Vec<_>>() },
+                { "anyOf": others.iter().map(required).collect::<Vec<_>>() },
+            ] }
+        }),
+        Rule::NotWith { keys, word: Some(word), others } => {
+            let says = |key: &&str| json!({ "properties": { *key: { "const": word } }, "required": [key] });
+            json!({
+                "not": { "allOf": [
+                    { "anyOf": keys.iter().map(says).collect::<Vec<_>>() },
+                    { "anyOf": others.iter().map(required).collect::<Vec<_>>() },
+                ] }
+            })
+        }
+    }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -53,18 +90,19 @@ fn object(value: Value) -> Map<String, Value> {
 
 fn kind(kind: Kind) -> Map<String, Value> {
     object(match kind {
-        Kind::Text => json!({ "type": "string", "minLength": 1 }),
+        Kind::Text => json!({ "type": "string", "pattern": TEXT_PATTERN }),
         Kind::Name(_) => json!({ "type": "string", "pattern": NAME_PATTERN }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Integer(values) => json!({ "enum": values }),
         Kind::GroupId => json!({ "type": "integer", "minimum": 0, "maximum": ID_MAX }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Size => json!({ "type": "string", "pattern": SIZE_PATTERN }),
+        Kind::SizeOrZero => json!({ "type": "string", "pattern": SIZE_OR_ZERO_PATTERN }),
         Kind::Path(PathKind::Host) => json!({ "type": "string", "pattern": "^[^~]" }),
-        Kind::Path(PathKind::Absolute) => json!({ "type": "string", "pattern": "^/+[^/]" }),
-        Kind::Path(PathKind::Inside) => json!({ "type": "string", "pattern": "^[^/~]" }),
+        Kind::Path(PathKind::Absolute) => json!({ "type": "string", "pattern": format!("^{NO_DOTS}/+[^/]") }),
+        Kind::Path(PathKind::Inside) => json!({ "type": "string", "pattern": format!("^{NO_DOTS}[^/~]") }),
         Kind::Path(PathKind::Device) => json!({ "type": "string", "pattern": "^/dev/([^/]+/){1,2}[^/]+$" }),
-        Kind::Texts => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string", "pattern": TEXT_PATTERN } }),
         Kind::Owner => json!({ "type": "string", "pattern": "^[0-9]+:[0-9]+$" }),
         Kind::Mode => json!({ "type": "string", "pattern": "^[0-7]{3,4}$" }),
         Kind::Table(inner) => return table(inner),

@@ -4,6 +4,8 @@ use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::de::DeValue;
 
+use crate::model::Capacity;
+
 /// The number of a TOML integer, where it fits.
 pub fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
@@ -31,6 +33,15 @@ pub fn mode(text: &str) -> Option<u32> {
     octal.then(|| u32::from_str_radix(text, 8).ok()).flatten()
 }
 
+/// Whether a text is a size of nothing: `0GiB`.
+pub fn is_zero_size(text: &str) -> bool {
+    let unit = text.trim().trim_start_matches(['0', '.']);
+    // With another number in front it would be a size.
+    text.trim().starts_with('0')
+        && format!("1{unit}").parse::<Capacity>().is_ok()
+        && !unit.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// A word of one of the model's enums, spelled as serde spells it.
 pub fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
     let deserializer: StrDeserializer<'_, Error> = text.into_deserializer();
@@ -46,6 +57,24 @@ mod tests {
         assert_eq!(owner("999:0"), Some((999, 0)));
         for bad in ["", ":", "1", "1:", ":1", "a:b", "-1:1", "+1:1", "1:2:3", "4294967295:0", "1 :2", "1:4294967296"] {
             assert_eq!(owner(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_a_size_too() {
+        for (text, zero) in [
+            ("0GiB", true),
+            (" 0 B ", true),
+            ("0", true),
+            ("0.0MiB", true),
+            ("0.5GiB", false),
+            ("05GiB", false),
+            ("0G", false),
+            ("GiB", false),
+            ("", false),
+            ("1GiB", false),
+        ] {
+            assert_eq!(is_zero_size(text), zero, "{text}");
         }
     }
 

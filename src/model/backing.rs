@@ -42,7 +42,7 @@ impl Allocate {
 }
 
 /// The logical sector size of a loop device, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Hash)]
 #[serde(try_from = "u32", into = "u32")]
 pub enum SectorSize {
     /// 512 bytes.

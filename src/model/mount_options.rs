@@ -5,6 +5,7 @@
 //! recovery. nosuid, nodev and (ext4) errors=remount-ro are always added by csictl. One string is one option: a comma
 //! would smuggle in a second, so only a quoted SELinux context may hold one.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use thiserror::Error;
@@ -281,6 +282,36 @@ pub fn check_all(kind: MountKind, options: &[String]) -> Result<Vec<MountOption>
         }
     }
     if refused.is_empty() { Ok(accepted) } else { Err(refused) }
+}
+
+/// Words of which one holds at a time, though no `no` in front tells.
+const FAMILIES: &[&[&str]] = &[
+    &["rw", "ro"],
+    &["async", "sync"],
+    &["relatime", "noatime", "strictatime"],
+    &["grpid", "bsdgroups", "nogrpid", "sysvgroups"],
+    &["dioread_lock", "dioread_nolock"],
+    &["inode32", "inode64"],
+    &["compress", "compress-force"],
+];
+
+/// Options that say something twice, or against each other: the place of each such option and that of the earlier one.
+pub fn contradictions(options: &[&str]) -> Vec<(usize, usize)> {
+    let mut first: HashMap<&str, usize> = HashMap::with_capacity(options.len());
+    let mut found = Vec::new();
+    for (index, option) in options.iter().enumerate() {
+        let key = option.split_once('=').map_or(*option, |(key, _)| key);
+        let family = FAMILIES.iter().find(|family| family.contains(&key));
+        // `noatime` goes against `atime` as well as against the other two.
+        let plain = key.strip_prefix("no").unwrap_or(key);
+        let names = [family.map(|family| family[0]), Some(plain)];
+        let earlier = names.into_iter().flatten().find_map(|name| first.get(name).copied());
+        match earlier {
+            Some(earlier) => found.push((index, earlier)),
+            None => first.extend(names.into_iter().flatten().map(|name| (name, index))),
+        }
+    }
+    found
 }
 
 const fn tables(kind: MountKind) -> [Table; 3] {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::observed::{Observed, ObservedBacking};
+use crate::model::observed::{Observed, ObservedBacking, ObservedImage};
 use crate::model::record::Recorded;
 use crate::model::{Action, Backing, ObjectRef, SnapshotId, SnapshotSpec, Source, VolumeId, VolumeSpec};
 
@@ -111,6 +111,11 @@ fn snapshot(draft: &mut Draft<'_>, spec: &SnapshotSpec, course: Option<&Course<'
         _ => {}
     }
     let source = source(draft, &object, spec, course)?;
+    let file = seen.filter(|seen| seen.record.present().is_none()).and_then(|seen| seen.file.as_ref());
+    if let Some(file) = file.filter(|file| file.identity.as_ref().is_some_and(|says| says.owner == spec.owner)) {
+        draft.changes.push(adopted(object, spec, file));
+        return Some(draft.graph.push(Action::Snapshot(spec.clone()), Risk::None, ADOPTED));
+    }
     let risk = risk(draft.observed, &spec.volume, course);
     draft.changes.push(taken(object, spec, &source, risk));
     let reason = match risk {
@@ -155,6 +160,20 @@ fn source(
 fn unchanged(object: ObjectRef) -> Change {
     let title = "unchanged".to_owned();
     Change { object, kind: ChangeKind::Unchanged, title, comment: None, data: DataFate::None, details: Vec::new() }
+}
+
+/// Why a snapshot whose file is there is asked for once more.
+const ADOPTED: &str = "its file says it is ours, its record is gone";
+
+fn adopted(object: ObjectRef, spec: &SnapshotSpec, file: &ObservedImage) -> Change {
+    Change {
+        object,
+        kind: ChangeKind::Create,
+        title: "adopt".to_owned(),
+        comment: Some(ADOPTED.to_owned()),
+        data: DataFate::Kept,
+        details: vec![("of".to_owned(), named(&spec.volume)), ("size".to_owned(), file.size.to_string())],
+    }
 }
 
 fn taken(object: ObjectRef, spec: &SnapshotSpec, source: &VolumeSpec, risk: Risk) -> Change {

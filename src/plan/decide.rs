@@ -420,10 +420,15 @@ pub(super) fn destroy<'a>(
 }
 
 fn delete_named(draft: &mut Draft<'_>, course: &mut Course<'_>, object: &ObjectRef) {
-    let protected = course.record.is_some_and(VolumeRecord::protected)
-        || draft.desired.volumes.get(course.id).is_some_and(|spec| spec.prevent_destroy);
+    let wanted = draft.desired.volumes.get(course.id);
+    let recorded = course.record.is_some_and(VolumeRecord::protected);
+    // Where the image is gone, a manifest that lifts the protection cannot be applied any more; its word is taken here.
+    let gone = guards::image_is_gone(course);
+    let lifted = gone && wanted.is_some_and(|spec| !spec.prevent_destroy);
+    let protected = recorded && !lifted || wanted.is_some_and(|spec| spec.prevent_destroy);
     match &course.seen.record {
         Recorded::Newer { version } => draft.refused.push(guards::newer(object, *version)),
+        _ if protected && gone => draft.refused.push(guards::protected_though_gone(object)),
         _ if protected || course.record.is_none() => {
             draft.refused.push(guards::protected(object, course.record, "deleted"));
         }

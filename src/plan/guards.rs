@@ -62,6 +62,22 @@ pub(super) fn protected(object: &ObjectRef, record: Option<&VolumeRecord>, act: 
     refuse("protected", object, message, "set prevent_destroy = false in its manifest, apply that, then try again")
 }
 
+/// Whether the record vouches for an image, and another file is in its place, or none.
+pub(super) fn image_is_gone(course: &Course<'_>) -> bool {
+    let there = match &course.seen.backing {
+        ObservedBacking::Image(image) => course.record.is_some_and(|record| record.image == Some(image.file)),
+        _ => false,
+    };
+    is_lost(course) && !there && course.seen.unknown.is_empty()
+}
+
+pub(super) fn protected_though_gone(object: &ObjectRef) -> Refused {
+    let message = "prevent_destroy is set, and its image is gone".to_owned();
+    let help =
+        "put the image back; or, if what is left may go, set prevent_destroy = false in its manifest and try again";
+    refuse("protected", object, message, help)
+}
+
 pub(super) fn not_found(object: &ObjectRef, message: String, help: impl Into<String>) -> Refused {
     refuse("not-found", object, message, help)
 }
@@ -126,8 +142,9 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
             }
             let message = format!("its image {} is gone", path.display());
             let help = format!(
-                "is the file system mounted that {} lies on? If it is, put the image back from a backup; or let go of the volume: csictl destroy --delete-data",
-                backing.pool_path.display()
+                "is the file system mounted that {} lies on? If it is, put the image back from a backup; or let go of the volume: csictl destroy MANIFEST --delete-data {}",
+                backing.pool_path.display(),
+                course.id.short()
             );
             vec![refuse("lost-filesystem", &object, message, help)]
         }
@@ -198,8 +215,10 @@ pub(super) fn last_bytes(course: &Course<'_>) -> Option<Refused> {
         path.display(),
         node.display()
     );
+    let lift = course.record.filter(|record| record.protected());
+    let lift = lift.map_or("", |_| "set prevent_destroy = false in its manifest, then ");
     let help = format!(
-        "copy them off while it is up (cp --sparse=always {} FILE, or from where it is mounted); to let them go: csictl destroy --delete-data {}",
+        "copy them off while it is up (cp --sparse=always {} FILE, or from where it is mounted); to let them go: {lift}csictl destroy MANIFEST --delete-data {}",
         node.display(),
         course.id.short()
     );
@@ -244,7 +263,7 @@ fn is_same(record: &VolumeRecord, found: &Signature) -> bool {
 fn begin_anew(course: &Course<'_>) -> String {
     match course.spec.backing {
         Backing::Image(_) => format!(
-            "restore it from a backup; or let go of it and begin anew: csictl destroy --delete-data {}, then apply",
+            "restore it from a backup; or let go of it and begin anew: csictl destroy MANIFEST --delete-data {}, then apply",
             course.id.short()
         ),
         _ => "restore it from a backup; csictl never formats what held a file system of its own".to_owned(),

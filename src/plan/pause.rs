@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::model::observed::Observed;
-use crate::model::{Action, Mount, ObjectRef, VolumeId};
+use crate::model::{Action, Mount, ObjectRef, VolumeId, shell_word};
 
 use super::course::{Course, Make};
 use super::guards::refuse;
@@ -67,6 +67,9 @@ pub(super) fn busy(course: &Course<'_>) -> Option<Refused> {
     };
     let path = target.display();
     let message = format!("{path} is in use by {holders}, and would have to be taken down for a while: {why}");
-    let help = format!("end them, or have them leave it, and try again; csictl who {path} shows them");
+    let help = format!(
+        "end them, or have them leave it, and try again; csictl who {} shows them",
+        shell_word(&path.to_string())
+    );
     Some(refuse("busy", &ObjectRef::Volume(course.id.clone()), message, help))
 }

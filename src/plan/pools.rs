@@ -18,6 +18,8 @@ struct Need {
     given_back: u64,
     /// Bytes to be allocated at once.
     allocate: u64,
+    /// Bytes that come when they are written.
+    later: u64,
 }
 
 /// Judges every pool that is to hold more.
@@ -47,6 +49,7 @@ fn add(needs: &mut BTreeMap<(Name, PathBuf), Need>, pool: &ImageBacking, need: &
     sum.nominal = sum.nominal.saturating_add(need.nominal);
     sum.given_back = sum.given_back.saturating_add(need.given_back);
     sum.allocate = sum.allocate.saturating_add(need.allocate);
+    sum.later = sum.later.saturating_add(need.later);
 }
 
 fn of_course(draft: &Draft<'_>, course: &Course<'_>, image: &ImageBacking) -> Need {
@@ -64,12 +67,13 @@ fn of_course(draft: &Draft<'_>, course: &Course<'_>, image: &ImageBacking) -> Ne
     if made {
         let given_back = seen.filter(|_| course.make == Make::Replace).map_or(0, |old| old.size.get());
         let allocate = if full { required } else { copied(draft, course) };
-        return Need { nominal: required, given_back, allocate };
+        return Need { nominal: required, given_back, allocate, later: required.saturating_sub(allocate) };
     }
     let grown = course.grow.map_or(0, |growth| growth.to.get().saturating_sub(growth.from.get()));
     let filled = course.modify.iter().any(|(what, _)| what == "allocate") && full;
     let holes = seen.filter(|_| filled).map_or(0, |image| image.size.get().saturating_sub(image.allocated.get()));
-    Need { nominal: grown, given_back: 0, allocate: if full { grown + holes } else { 0 } }
+    let (allocate, later) = if full { (grown + holes, 0) } else { (0, grown) };
+    Need { nominal: grown, given_back: 0, allocate, later }
 }
 
 /// What a sparse clone takes at once: what its source holds, unless they share it.
@@ -100,7 +104,7 @@ fn of_snapshot<'a>(draft: &Draft<'a>, volume: &VolumeId) -> Option<(&'a ImageBac
         Some(ObservedBacking::Image(file)) if !reflink => file.allocated.get(),
         _ => 0,
     };
-    Some((image, Need { nominal: spec.required()?.get(), given_back: 0, allocate: held }))
+    Some((image, Need { nominal: spec.required()?.get(), given_back: 0, allocate: held, later: 0 }))
 }
 
 fn fits(draft: &mut Draft<'_>, name: &Name, path: &Path, need: &Need) {
@@ -128,6 +132,16 @@ fn fits(draft: &mut Draft<'_>, name: &Name, path: &Path, need: &Need) {
     }
     let reserve = declared.reserve.map_or(0, Capacity::get);
     let asked = need.allocate.saturating_add(seen.unallocated.get()).saturating_add(reserve);
+    let all = asked.saturating_add(need.later);
+    if need.later > 0 && asked <= seen.free.get() && all > seen.free.get() {
+        let note = format!(
+            "{} is free at {}, less than what is sparse in this plan may come to ({}): writes fail once it is full",
+            seen.free,
+            declared.path.display(),
+            Capacity::bytes(need.later)
+        );
+        draft.notes.push((object.clone(), note));
+    }
     if need.allocate > 0 && asked > seen.free.get() {
         let message = format!(
             "{} is free at {}; {} are to be allocated, {} are promised already, {} are kept in reserve",

@@ -29,7 +29,13 @@ impl Plan {
     /// The numbers of this plan.
     pub fn summary(&self) -> PlanSummary {
         let mut summary = PlanSummary::default();
+        let refused = self.refused.iter().map(|refused| &refused.object);
+        let unsettled: BTreeSet<_> = refused.chain(self.unknown.iter().map(|(object, _)| object)).collect();
         for change in &self.changes {
+            // What is refused or unknown is not said to be as it should be.
+            if change.kind == ChangeKind::Unchanged && unsettled.contains(&change.object) {
+                continue;
+            }
             *match change.kind {
                 ChangeKind::Create => &mut summary.create,
                 ChangeKind::Change => &mut summary.change,

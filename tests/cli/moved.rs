@@ -81,6 +81,75 @@ fn a_directory_that_was_removed_is_taken_down_for_true() {
 }
 
 #[test]
+fn a_bind_of_somebody_elses_where_the_removed_directory_was_shown_is_left_alone() {
+    let place = Place::new();
+    place.write("m.toml", &manifest("d", "directory = { path = \"files\", create = true }", "root"));
+    place.ok(&["apply", "m.toml", "--yes"]);
+    fs::remove_dir(place.join("files")).unwrap();
+    let (at, theirs) = (place.join("root/v"), place.join("theirs"));
+    run(&["umount", at.to_str().unwrap()]);
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("kept"), "kept").unwrap();
+    run(&["mount", "--bind", theirs.to_str().unwrap(), at.to_str().unwrap()]);
+
+    let (_, said) = place.exit(&["destroy", "m.toml", "--yes"]);
+
+    assert_eq!(fs::read_to_string(at.join("kept")).ok().as_deref(), Some("kept"), "{said}");
+    run(&["umount", at.to_str().unwrap()]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    no_mounts_but(&place, &[]);
+}
+
+#[test]
+fn a_protected_volume_whose_image_is_gone_goes_when_its_manifest_lifts_the_protection_and_names_it() {
+    for unlinked_while_up in [true, false] {
+        let place = Place::new();
+        let volume = |protect: &str| {
+            format!("capacity = \"16MiB\"\nimage = {{ allocate = \"sparse\" }}\nprevent_destroy = {protect}")
+        };
+        place.write("m.toml", &manifest("d", &volume("true"), "root"));
+        place.ok(&["apply", "m.toml", "--yes"]);
+        if !unlinked_while_up {
+            place.ok(&["destroy", "m.toml", "--yes"]);
+        }
+        fs::remove_file(place.join("pool/d.v.img")).unwrap();
+
+        let (code, said) = place.exit(&["destroy", "m.toml", "--yes", "--delete-data", "v"]);
+        assert!(code == 5 && said.contains("prevent_destroy = false"), "{code} {said}");
+        place.write("m.toml", &manifest("d", &volume("false"), "root"));
+        let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+        assert!(code == 5 && said.contains("--delete-data"), "{code} {said}");
+        if unlinked_while_up {
+            let (code, said) = place.exit(&["destroy", "m.toml", "--yes"]);
+            assert!(code == 5 && place.join("root/v/lost+found").exists(), "{code} {said}");
+        }
+
+        place.ok(&["destroy", "m.toml", "--yes", "--delete-data", "v"]);
+
+        no_mounts_but(&place, &[]);
+        place.ok(&["apply", "m.toml", "--yes"]);
+        place.ok(&["destroy", "m.toml", "--yes"]);
+    }
+}
+
+#[test]
+fn a_protected_volume_whose_image_is_there_stays_whatever_is_named() {
+    let place = Place::new();
+    let volume = |protect: &str| {
+        format!("capacity = \"16MiB\"\nimage = {{ allocate = \"sparse\" }}\nprevent_destroy = {protect}")
+    };
+    place.write("m.toml", &manifest("d", &volume("true"), "root"));
+    place.ok(&["apply", "m.toml", "--yes"]);
+    place.write("m.toml", &manifest("d", &volume("false"), "root"));
+
+    let (code, said) = place.exit(&["destroy", "m.toml", "--yes", "--delete-data", "v"]);
+
+    assert!(code == 5 && said.contains("csictl::guard::protected"), "{code} {said}");
+    assert!(place.join("pool/d.v.img").exists());
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}
+
+#[test]
 fn a_tmpfs_that_becomes_an_image_is_not_said_to_keep_its_files() {
     let place = Place::new();
     place.write("m.toml", &manifest("d", TMPFS, "root"));

@@ -86,6 +86,11 @@ fn a_plan_file_is_applied_once_and_refused_when_stale() {
     let place = Place::new();
     place.write("shop.toml", SMALL);
     place.ok(&["plan", "shop.toml", "--out", "shop.plan"]);
+    for command in ["plan", "validate", "destroy", "status"] {
+        let (code, said) = place.exit(&[command, "shop.plan"]);
+        assert_eq!((code, said.matches("csictl::").count()), (65, 1), "{command}: {said}");
+        assert!(said.contains("csictl apply shop.plan"), "{command}: {said}");
+    }
     // What was shown is done, whatever became of the manifest meanwhile.
     place.write("shop.toml", "nonsense");
     place.ok(&["apply", "shop.plan", "--yes"]);

@@ -37,6 +37,56 @@ fn expect(cases: &[Case<'_>]) {
 }
 
 #[test]
+fn one_mistake_gives_one_error_and_several_give_all() {
+    let pool = |path: &str| {
+        format!(
+            "project = \"p\"\n[pools.main]\npath = {path}\n[volumes.v]\ncapacity = \"64MiB\"\n[[pods.p.mounts]]\nvolume = \"v\"\npath = \"/f\""
+        )
+    };
+    let class = |options: &str| format!("project = \"p\"\n[classes.c]\nmount_options = {options}");
+    expect(&[
+        ("a pool's path of another type", pool("3"), &[(3, "wrong-type")]),
+        ("a pool at the root", pool("\"/\""), &[(3, "path-reserved")]),
+        (
+            "options of all sorts",
+            class("[\n\"suid\",\n\"errors=panic\",\n3\n]"),
+            &[(4, "mount-option"), (5, "mount-option"), (6, "wrong-type")],
+        ),
+        ("an option against another", class("[\"ro\",\n\"noexec\",\n\"rw\"]"), &[(5, "mount-option")]),
+        ("an option against itself", image("mount_options = [\"commit=5\",\n\"commit=10\"]"), &[(5, "mount-option")]),
+        ("access times in two ways", image("mount_options = [\"noatime\",\n\"relatime\"]"), &[(5, "mount-option")]),
+        ("an option twice", image("mount_options = [\"noatime\",\n\"noatime\"]"), &[(5, "mount-option")]),
+        (
+            "options that only look so",
+            image("mount_options = [\"nosuid\", \"nodev\", \"noatime\", \"nodiratime\"]"),
+            &[],
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_snapshot_holds_is_not_judged_by_what_its_volume_is_now() {
+    let text = |more: &str| {
+        format!(
+            "project = \"p\"\n[volumes.v]\ncapacity = \"300MiB\"\nfs = {{ type = \"xfs\" }}\n[snapshots.s]\nvolume = \"v\"\n[volumes.r]\n{more}"
+        )
+    };
+    expect(&[
+        ("smaller than its volume may be now", text("capacity = \"32MiB\"\nsource = { snapshot = \"s\" }"), &[]),
+        (
+            "the type it had then",
+            text("capacity = \"32MiB\"\nsource = { snapshot = \"s\" }\nfs = { type = \"ext4\" }"),
+            &[],
+        ),
+        (
+            "a clone has the type its source has",
+            text("capacity = \"300MiB\"\nsource = { volume = \"v\" }\nfs = { type = \"ext4\" }"),
+            &[(10, "source-mismatch")],
+        ),
+    ]);
+}
+
+#[test]
 fn shape() {
     expect(&[
         ("nothing at all", String::new(), &[(1, "missing-key")]),

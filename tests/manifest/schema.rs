@@ -99,9 +99,48 @@ fn unknown_keys_and_words_are_refused_by_both() {
             "a relative target",
             "project = \"p\"\n[volumes.v]\ntmpfs = { size = \"1MiB\" }\n[[pods.p.mounts]]\nvolume = \"v\"\npath = \"a\"",
         ),
+        ("two backings", "project = \"p\"\n[volumes.v]\nimage = {}\ntmpfs = { size = \"1MiB\" }"),
+        ("an empty source", "project = \"p\"\n[volumes.v]\ncapacity = \"1GiB\"\nsource = {}"),
+        (
+            "two sources",
+            "project = \"p\"\n[volumes.w]\ncapacity = \"1GiB\"\n[snapshots.s]\nvolume = \"w\"\n[volumes.v]\ncapacity = \"1GiB\"\nsource = { volume = \"w\", snapshot = \"s\" }",
+        ),
+        (
+            "a sub_path that leads out",
+            "project = \"p\"\n[volumes.v]\ntmpfs = { size = \"1MiB\" }\n[[pods.p.mounts]]\nvolume = \"v\"\npath = \"/a\"\nsub_path = \"x/../../y\"",
+        ),
+        ("a tab in a description", "project = \"p\"\n[volumes.v]\ncapacity = \"1GiB\"\ndescription = \"a\\tb\""),
+        ("a capacity of nothing", "project = \"p\"\n[volumes.v]\ncapacity = \"0GiB\""),
+        ("a capacity beyond the kernel", "project = \"p\"\n[volumes.v]\ncapacity = \"9EiB\""),
+        ("no capacity and no backing", "project = \"p\"\n[volumes.v]\ndescription = \"x\""),
+        ("a capacity on memory", "project = \"p\"\n[volumes.v]\ncapacity = \"1GiB\"\ntmpfs = { size = \"1MiB\" }"),
+        (
+            "a file system on block",
+            "project = \"p\"\n[volumes.v]\ncapacity = \"1GiB\"\nvolume_mode = \"block\"\nfs = {}",
+        ),
+        ("a file system on memory", "project = \"p\"\n[volumes.v]\ntmpfs = { size = \"1MiB\" }\nfs = {}"),
+        (
+            "a block volume of memory",
+            "project = \"p\"\n[volumes.v]\ntmpfs = { size = \"1MiB\" }\nvolume_mode = \"block\"",
+        ),
     ] {
         assert!(read(text).is_err(), "the parser accepts {what}");
         assert!(!validator.is_valid(&as_json(text)), "the schema accepts {what}");
+    }
+}
+
+#[test]
+fn what_only_looks_wrong_is_accepted_by_both() {
+    let validator = validator();
+    for text in [
+        "project = \"p\"\n[pools.a]\npath = \"a\"\nreserve = \"0GiB\"",
+        "project = \"p\"\n[volumes.v]\ncapacity = \"0.5GiB\"\nvolume_mode = \"block\"",
+        "project = \"p\"\n[volumes.v]\ncapacity = \" 100 MiB \"\nimage = { allocate = \"sparse\" }",
+        "project = \"p\"\n[volumes.v]\ntmpfs = { size = \"1MiB\" }\n[[pods.p.mounts]]\nvolume = \"v\"\npath = \"/a.b/..c\"\nsub_path = \".x/y..z\"",
+    ] {
+        accept(text);
+        let errors: Vec<_> = validator.iter_errors(&as_json(text)).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{text}: {errors:?}");
     }
 }
 

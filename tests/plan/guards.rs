@@ -191,6 +191,7 @@ fn a_device_that_changed_under_its_mount_is_drift_and_refused() {
     let plan = world.plan();
 
     assert_eq!(codes(&plan), ["wrong-identity"]);
+    assert_eq!(plan.summary().unchanged, 0, "what is refused is not as it should be");
     assert_eq!(plan.drift[0].what, "device");
 }
 
@@ -226,6 +227,8 @@ fn a_pool_holds_no_more_than_its_limit() {
 
     assert_eq!(codes(&plan), ["no-space"]);
     assert_eq!(plan.refused[0].object.to_string(), "pool.main");
+    let summary = plan.summary();
+    assert_eq!((summary.create, summary.unchanged), (2, 0));
     world.desired.pools.values_mut().for_each(|pool| pool.limit = Some(Capacity::gib(3)));
     assert_eq!(codes(&world.plan()), Vec::<&str>::new());
 }
@@ -239,7 +242,9 @@ fn only_bytes_to_be_allocated_are_held_against_free_space() {
     };
     let mut world = World::new().with(sized(image("db"), 2));
     world.observed.pools.values_mut().for_each(|pool| pool.free = Capacity::gib(1));
-    assert_eq!(codes(&world.plan()), Vec::<&str>::new(), "sparse takes nothing yet");
+    let plan = world.plan();
+    assert_eq!(codes(&plan), Vec::<&str>::new(), "sparse takes nothing yet");
+    assert!(plan.notes.iter().any(|(object, note)| object.to_string() == "pool.main" && note.contains("sparse")));
     let mut world = world.edit("db", full);
     assert_eq!(codes(&world.plan()), ["no-space"]);
 

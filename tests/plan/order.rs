@@ -1,7 +1,9 @@
 //! What has to wait for what: nested targets, volumes that lie on volumes, copies and their sources.
 
-use csictl::model::{Action, Backing, FsType, ObjectRef, SnapshotSpec, Verb, VolumeSpec};
-use csictl::plan::{Intent, Plan, Risk};
+use csictl::model::observed::ObservedImage;
+use csictl::model::record::{ImageIdentity, Recorded};
+use csictl::model::{Action, Backing, BlockId, FileId, FsType, ObjectRef, SnapshotSpec, Verb, VolumeSpec};
+use csictl::plan::{DataFate, Intent, Plan, Risk};
 
 use super::world::{World, clone_of, directory, id, image, shown, sized, snap, with_fs};
 
@@ -189,6 +191,33 @@ fn a_snapshot_is_taken_once_and_stays() {
 
     let other = world.with(image("other")).snapshot("s", "other").plan();
     assert_eq!(other.refused[0].code, "exists");
+}
+
+#[test]
+fn a_snapshot_whose_record_was_lost_is_adopted_and_not_taken() {
+    let mut world = World::new().with(image("db")).snapshot("s", "db").applied();
+    let seen = world.observed.snapshots.get_mut(&snap("s")).unwrap();
+    let Recorded::Present(record) = std::mem::take(&mut seen.record) else { panic!() };
+    seen.file = Some(ObservedImage {
+        path: record.path,
+        file: FileId { device: BlockId { major: 8, minor: 1 }, inode: 77 },
+        size: record.size,
+        allocated: record.size,
+        identity: Some(ImageIdentity {
+            id: record.id.to_string(),
+            owner: record.owner,
+            snapshot: true,
+            fs_type: record.fs_type,
+            fs_uuid: record.fs_uuid,
+            sector_size: record.sector_size,
+            protected: false,
+            ephemeral: false,
+        }),
+    });
+    let plan = world.plan();
+
+    let change = plan.changes.iter().find(|change| change.object == ObjectRef::Snapshot(snap("s"))).unwrap();
+    assert_eq!((change.title.as_str(), change.data), ("adopt", DataFate::Kept));
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
+use clap_complete::ArgValueCandidates;
 
 use super::values::{ColorArg, LogFormat, ProgressArg, parse_duration, parse_parallelism};
+use crate::cli::complete;
 
 /// How results are written to stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -78,7 +80,8 @@ pub struct Global {
         value_enum,
         default_value_t,
         hide_possible_values = true,
-        hide_default_value = true
+        hide_default_value = true,
+        add = ArgValueCandidates::new(complete::outputs)
     )]
     pub output: Output,
 

@@ -1,6 +1,7 @@
 //! How an execution ended: one line when all is well; else the three lists (done, failed, skipped) and the next command to
 //! type. With `-o json`, `csictl.apply/1`.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write};
 
 use serde::Serialize;
@@ -81,15 +82,26 @@ pub fn json(steps: &[Step], summary: &Summary) -> String {
 }
 
 /// The outcome as text. `past` is the command's verb in the past (`applied`), `next` the command to type after a failure.
-pub fn text(steps: &[Step], summary: &Summary, past: &str, next: &str) -> String {
+///
+/// Long lists of what was done and skipped are folded, unless `all` of them is asked for: what failed, and why, is to be seen.
+pub fn text(steps: &[Step], summary: &Summary, past: &str, next: &str, all: bool) -> String {
     let mut out = String::new();
     // Writing to a String can't fail.
-    let _ = write_text(&mut out, steps, summary, past, next);
+    let _ = write_text(&mut out, steps, summary, (past, next), all);
     out.truncate(out.trim_end().len());
     out
 }
 
-fn write_text(out: &mut String, steps: &[Step], summary: &Summary, past: &str, next: &str) -> fmt::Result {
+/// The most lines of a list that is not folded.
+const LISTED: usize = 16;
+
+fn write_text(
+    out: &mut String,
+    steps: &[Step],
+    summary: &Summary,
+    (past, next): (&str, &str),
+    all: bool,
+) -> fmt::Result {
     let took = summary.took.as_millis();
     if summary.failed.is_empty() && summary.skipped.is_empty() {
         notes(out, steps, summary)?;
@@ -97,8 +109,12 @@ fn write_text(out: &mut String, steps: &[Step], summary: &Summary, past: &str, n
     }
     if !summary.done.is_empty() {
         writeln!(out, "{}", Painted(BOLD, format_args!("done ({})", summary.done.len())))?;
-        for (index, ..) in &summary.done {
-            line(out, &steps[*index], Painted(GREEN, "+"))?;
+        if all || summary.done.len() <= LISTED {
+            for (index, ..) in &summary.done {
+                line(out, &steps[*index], Painted(GREEN, "+"))?;
+            }
+        } else {
+            done_by_verb(out, steps, summary)?;
         }
         notes(out, steps, summary)?;
     }
@@ -111,14 +127,46 @@ fn write_text(out: &mut String, steps: &[Step], summary: &Summary, past: &str, n
     }
     if !summary.skipped.is_empty() {
         writeln!(out, "{}", Painted(BOLD, format_args!("skipped ({})", summary.skipped.len())))?;
-        for (index, reason) in &summary.skipped {
-            line(out, &steps[*index], Painted(YELLOW, "-"))?;
-            writeln!(out, "      {}", Painted(DIM, reason))?;
+        if all || summary.skipped.len() <= LISTED {
+            for (index, reason) in &summary.skipped {
+                line(out, &steps[*index], Painted(YELLOW, "-"))?;
+                writeln!(out, "      {}", Painted(DIM, reason))?;
+            }
+        } else {
+            skipped_by_cause(out, summary)?;
         }
+    }
+    if !all && summary.done.len().max(summary.skipped.len()) > LISTED {
+        writeln!(out, "{}", Painted(DIM, "-v lists every step"))?;
     }
     let stopped = if summary.interrupted { "interrupted" } else { "not all done" };
     writeln!(out, "{}: to finish what is missing, type", Painted(RED, stopped))?;
     writeln!(out, "  {next}")
+}
+
+fn done_by_verb(out: &mut String, steps: &[Step], summary: &Summary) -> fmt::Result {
+    let mut verbs: BTreeMap<Verb, usize> = BTreeMap::new();
+    summary.done.iter().for_each(|(index, ..)| *verbs.entry(steps[*index].verb()).or_default() += 1);
+    for (verb, times) in verbs {
+        writeln!(out, "  {} {times:<4} {verb}", Painted(GREEN, "+"))?;
+    }
+    Ok(())
+}
+
+fn skipped_by_cause(out: &mut String, summary: &Summary) -> fmt::Result {
+    let mut causes: Vec<(&str, usize)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (_, cause) in &summary.skipped {
+        let place = *places.entry(cause).or_insert_with(|| {
+            causes.push((cause, 0));
+            causes.len() - 1
+        });
+        causes[place].1 += 1;
+    }
+    for (cause, times) in causes {
+        writeln!(out, "  {} {times:<4} {}", Painted(YELLOW, "-"), Painted(DIM, cause))?;
+    }
+    Ok(())
 }
 
 fn line(out: &mut String, step: &Step, sign: Painted<&str>) -> fmt::Result {
@@ -138,10 +186,47 @@ fn problem(out: &mut String, problem: &Problem) -> fmt::Result {
 }
 
 fn notes(out: &mut String, steps: &[Step], summary: &Summary) -> fmt::Result {
+    // Attach and stage may have found the same.
+    let mut said = BTreeSet::new();
     for (index, _, notes) in &summary.done {
-        for note in notes {
+        for note in notes.iter().filter(|note| said.insert((steps[*index].object(), (*note).clone()))) {
             writeln!(out, "  * {}: {note}", steps[*index].object())?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::render::progress::fixtures;
+
+    #[test]
+    fn long_lists_are_counted_by_cause() {
+        let step = fixtures::steps().remove(0);
+        let steps: Vec<Step> = (0..40).map(|index| Step { index, ..step.clone() }).collect();
+        let cause = |index: usize| if index < 30 { "s1 detach volume.db failed" } else { "s2 detach volume.db failed" };
+        let summary = Summary {
+            done: (0..20).map(|index| (index, Done::Changed, Vec::new())).collect(),
+            skipped: (20..40).map(|index| (index, cause(index).to_owned())).collect(),
+            ..Summary::default()
+        };
+
+        let folded =
+            anstream::adapter::strip_str(&text(&steps, &summary, "applied", "csictl apply m.toml", false)).to_string();
+        let all = text(&steps, &summary, "applied", "csictl apply m.toml", true);
+
+        let expected = "\
+done (20)
+  + 20   detach
+skipped (20)
+  - 10   s1 detach volume.db failed
+  - 10   s2 detach volume.db failed
+-v lists every step
+not all done: to finish what is missing, type
+  csictl apply m.toml";
+        assert_eq!(folded, expected);
+        assert!(all.lines().count() > 60, "{all}");
+        assert_eq!(json(&steps, &summary).matches("\"reason\"").count(), 20);
+    }
 }

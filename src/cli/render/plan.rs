@@ -1,5 +1,6 @@
 //! A plan as text. The layout is a contract (docs/plan.md shows it): header, drift, changes, steps, summary, approvals.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -240,7 +241,9 @@ fn summary(out: &mut String, plan: &Plan) -> fmt::Result {
         (counts.unchanged, "unchanged"),
     ];
     let mut parts: Vec<_> = named.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    for (n, what) in [(plan.refused.len(), "refused"), (plan.unknown.len(), "unknown")] {
+    let refused: BTreeSet<_> = plan.refused.iter().map(|refused| &refused.object).collect();
+    let unknown: BTreeSet<_> = plan.unknown.iter().map(|(object, _)| object).collect();
+    for (n, what) in [(refused.len(), "refused"), (unknown.len(), "unknown")] {
         if n > 0 {
             parts.push(format!("{n} {what}"));
         }

@@ -27,6 +27,10 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
         ));
     }
     let mut record = s.existing()?;
+    if driver.unprotected.contains(&s.id) && image_is_gone(&s, &record)? {
+        // The protection was lifted, and there is no image left that could be told so.
+        record.spec.prevent_destroy = false;
+    }
     guard::may_lose(&s, &record, Loss::Delete, request.approval.as_ref())?;
     unused(&s, &record)?;
     if let Backing::Image(backing) = record.spec.backing.clone() {
@@ -58,6 +62,13 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
     s.store().remove_run(&s.id).map_err(|error| s.fail(error))?;
     s.store().remove_volume(&s.id).map_err(|error| s.fail(error))?;
     Ok(Done::Changed.into())
+}
+
+/// Whether the file that was its image is in its place no more.
+fn image_is_gone(s: &Session<'_>, record: &VolumeRecord) -> Result<bool> {
+    let (Some(backing), Some(was)) = (record.spec.backing.as_image(), record.image) else { return Ok(false) };
+    let there = s.host().stat(&backing.image_path(&s.id)).map_err(|error| s.fail(error))?;
+    Ok(there.is_none_or(|there| there.file != was))
 }
 
 pub(super) fn release(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {

@@ -181,7 +181,7 @@ pub(super) fn formatting(
         (FormatMark::Done, Probe::Blank) => refuse(
             Refusal::LostFilesystem,
             format!("{place} looks blank, though csictl made or found {} on it before", fs.fs_type),
-            "find out who erased it, and restore it; to begin anew, let go of it by name first (csictl destroy --delete-data)",
+            "find out who erased it, and restore it; to begin anew, let go of it by name first (csictl destroy MANIFEST --delete-data NAME)",
         ),
         (FormatMark::Done, Probe::Known(found)) => {
             let uuid_fits = record.fs_uuid.is_none_or(|uuid| is(found, uuid));
@@ -223,7 +223,7 @@ pub(super) fn formatting(
         (_, found) => refuse(
             Refusal::NotBlank,
             format!("{place} holds {found}: it is not formatted"),
-            "find out who wrote to it; a device whose data may go is zeroed with blkdiscard --zeroout, an image let go of with csictl destroy --delete-data",
+            "find out who wrote to it; a device whose data may go is zeroed with blkdiscard --zeroout, an image let go of with csictl destroy MANIFEST --delete-data NAME",
         ),
     }
 }

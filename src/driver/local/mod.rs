@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::driver::{Driver, Result};
-use crate::host::{Host, Lock, LoopHold};
+use crate::host::{Host, Lock, LoopHold, TrialRequest};
 use crate::model::action::{
     Action, AttachRequest, CreateRequest, DeleteGroupRequest, DeleteRequest, DeleteSnapshotRequest, ExpandRequest,
     Outcome, StageRequest, UnpublishRequest, UnstageRequest,
@@ -76,6 +76,10 @@ pub struct LocalDriver {
     holds: Mutex<HashMap<VolumeId, (u32, LoopHold)>>,
     /// Volumes whose file system this process has made and verified itself, so that its first stage need not probe again.
     verified: Mutex<HashSet<VolumeId>>,
+    /// Volumes whose manifest asks for no protection.
+    unprotected: BTreeSet<VolumeId>,
+    /// Options of mkfs, and of mounts, that the kernel has taken together in this process.
+    tried: Mutex<HashSet<(Vec<String>, TrialRequest)>>,
     /// Images whose volumes this process has unstaged, where they lie and which file they are: what the detach that follows looks at.
     unstaged: Mutex<HashMap<VolumeId, (PathBuf, FileId)>>,
     /// The share of the global lock that all running verbs have together.
@@ -106,6 +110,8 @@ impl LocalDriver {
             prepared: OnceLock::new(),
             holds: Mutex::default(),
             verified: Mutex::default(),
+            unprotected: BTreeSet::new(),
+            tried: Mutex::default(),
             unstaged: Mutex::default(),
             global: Mutex::default(),
             chains: chain::Chains::default(),
@@ -134,6 +140,13 @@ impl LocalDriver {
     #[must_use]
     pub fn with_kept(self, kept: Kept) -> Self {
         self.keep(kept);
+        self
+    }
+
+    /// The same with volumes whose manifest asks for no protection: it counts where there is no image left to be told so.
+    #[must_use]
+    pub fn with_unprotected(mut self, volumes: impl IntoIterator<Item = VolumeId>) -> Self {
+        self.unprotected.extend(volumes);
         self
     }
 
@@ -256,6 +269,14 @@ impl LocalDriver {
         let lock = Arc::new(lock::share_global(self.host(), &self.layout, left)?);
         *shared = Arc::downgrade(&lock);
         Ok(lock)
+    }
+
+    fn was_tried(&self, options: &(Vec<String>, TrialRequest)) -> bool {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).contains(options)
+    }
+
+    fn set_tried(&self, options: (Vec<String>, TrialRequest)) {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).insert(options);
     }
 
     fn set_verified(&self, id: &VolumeId) {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{ErrorKind, FileKind, Observe, Unmount};
 use crate::model::device::LOOP_MAJOR;
-use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind};
+use crate::model::record::VolumeRecord;
+use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind, WasMounted};
 
 use super::guard;
 use super::session::Session;
@@ -44,42 +44,11 @@ pub(super) struct Own {
     /// Whether what was staged of another device or directory counts too: that is to be taken down, and nothing is to be built on it.
     former: bool,
     /// What this boot's record says was behind it when it was mounted. A path leads elsewhere later; a mount stays what it was.
-    was: Was,
+    was: WasMounted,
     /// The loop device, where the file behind it is not the one at the image's path.
     nameless: Option<LoopDevice>,
     /// Whether a loop device behind it may be without discards.
     without_discards: bool,
-}
-
-/// What a volume's mounts at recorded places show, as recorded when they were made.
-#[derive(Debug, Clone, Default)]
-struct Was {
-    /// The existing block device, and the path by which it was mounted.
-    device: Option<(BlockId, PathBuf)>,
-    /// The directory.
-    directory: Option<FileId>,
-}
-
-impl Was {
-    fn of(run: Option<&RunRecord>, record: Option<&VolumeRecord>) -> Self {
-        let path = match record.map(|record| &record.spec.backing) {
-            Some(Backing::Device(device)) => device.path.clone(),
-            _ => PathBuf::new(),
-        };
-        Self {
-            device: run.and_then(|run| run.device).map(|device| (device, path)),
-            directory: run.and_then(|run| run.directory),
-        }
-    }
-
-    /// Whether a mount at a recorded place is what was mounted there.
-    fn is(&self, host: &dyn Observe, mount: &Mount) -> bool {
-        let device = self.device.as_ref().is_some_and(|(block, path)| {
-            // btrfs has a number of its own, and tells only the path.
-            shows_block(host, mount, *block) || mount.fs_type == "btrfs" && mount.source == *path
-        });
-        device || self.directory.is_some_and(|directory| directory.device == mount.device)
-    }
 }
 
 /// The mounts at one path, lowest first.
@@ -210,7 +179,7 @@ impl Own {
             staging_path,
             places,
             former: false,
-            was: Was::of(s.run.present(), record),
+            was: WasMounted::of(s.run.present(), record.map(|record| &record.spec)),
             nameless,
             without_discards,
         };
@@ -283,7 +252,7 @@ impl Own {
         let ours = match self.behind {
             Behind::Block(block) => {
                 let facts = s.host().stat(path).ok().flatten()?;
-                let was = || self.was.device.as_ref().map(|(was, _)| *was).filter(|_| self.former);
+                let was = || self.was.device.filter(|_| self.former);
                 let stale = || is_recorded_node(s, path) && was().is_some_and(|was| facts.device == Some(was));
                 facts.kind == FileKind::Block && (facts.device == Some(block) || stale())
             }
@@ -302,12 +271,20 @@ impl Own {
         if matches!(self.behind, Behind::Block(block) if mount.device == block) {
             return Ok(true);
         }
-        Ok(!matches!(self.behind, Behind::Directory(_)) && self.look_at_stage(s)? == Some(mount.device))
+        Ok(!self.was.is_directory && self.look_at_stage(s)? == Some(mount.device))
+    }
+
+    /// Whether a mount at a recorded place is what this boot's record says was mounted there.
+    fn was_mounted(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> bool {
+        let stage = || s.host().mounts_at(&self.staging_path).ok()?.pop();
+        let stage = (path != self.staging_path).then(stage).flatten();
+        let shown = || s.host().stat(path).ok().flatten().map(|facts| facts.file);
+        self.was.is(mount, |block| shows_block(s.host(), mount, block), shown, stage.as_ref())
     }
 
     fn is_ours(&self, s: &Session<'_>, path: &Path, mount: &Mount) -> Result<bool> {
         let recorded = || self.places.iter().any(|place| place == path);
-        if self.is_told_by_device(s, mount)? || self.former && recorded() && self.was.is(s.host(), mount) {
+        if self.is_told_by_device(s, mount)? || self.former && recorded() && self.was_mounted(s, path, mount) {
             return Ok(true);
         }
         Ok(match self.behind {
@@ -319,7 +296,12 @@ impl Own {
             Behind::Tmpfs => mount.fs_type == "tmpfs" && recorded(),
             Behind::Nothing => false,
             Behind::Unknown => {
-                let makes = FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type);
+                // Below a directory that is gone is the host's own file system, of which anybody may show something.
+                let makes = if self.was.is_directory {
+                    mount.is_of_removed()
+                } else {
+                    FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type)
+                };
                 recorded() && (makes || path.starts_with(s.layout().staging()) || is_recorded_node(s, path))
             }
         })

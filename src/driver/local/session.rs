@@ -7,7 +7,7 @@ use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{ErrorKind, Holder, Host, HostError, LockMode};
 use crate::model::observed::HostFacts;
 use crate::model::record::{Recorded, RunRecord, VolumeRecord};
-use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId};
+use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId, shell_word};
 use crate::state::{Reader, StateError, Store, VolumeLock};
 
 use super::{LocalDriver, chain};
@@ -322,7 +322,7 @@ impl<'a> Session<'a> {
         self.refuse(
             Refusal::Busy,
             format!("{place} is in use; held by {who}"),
-            format!("{next} and try again; csictl who {place} shows them"),
+            format!("{next} and try again; csictl who {} shows them", shell_word(&place)),
         )
     }
 }

@@ -12,12 +12,12 @@ use super::errors::failed;
 use super::told::told;
 use super::{
     bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, growth, helper,
-    identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, unmount, users, watch, who,
+    identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, trial, unmount, users, watch, who,
 };
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, Extents, FileFacts, FormatRequest,
     Formatted, Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, ImageFile, Lock, LockMode, NewImage, Observe,
-    Place, PoolFacts, Result, ToolFacts, Unmount, UsedMount,
+    Place, PoolFacts, Result, ToolFacts, TrialRequest, Unmount, UsedMount,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::record::ImageIdentity;
@@ -387,6 +387,10 @@ impl Host for LinuxHost {
 
     fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()> {
         told("change UUID", path, fs_uuid::change_uuid(path, fs, uuid, lock, &loopdev::attach_for_a_moment))
+    }
+
+    fn try_filesystem(&self, request: &TrialRequest) -> Result<()> {
+        told("try file system", &request.part, trial::filesystem(request))
     }
 
     fn erase_signatures(&self, device: &Path, expect: BlockId) -> Result<Done> {

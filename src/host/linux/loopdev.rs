@@ -238,6 +238,11 @@ pub fn attach(request: &AttachLoop) -> Result<AttachedLoop> {
 /// Attaches an image that is in the making (at its temporary name) and that has to be mounted once; the loop goes with its last
 /// user.
 pub fn attach_for_a_moment(path: &Path) -> Result<AttachedLoop> {
+    attach_in_the_making(path, SectorSize::B512, true)
+}
+
+/// The same with the sector size that its file system was made for, and without discards where its blocks are to stay allocated.
+pub fn attach_in_the_making(path: &Path, sector_size: SectorSize, discard: bool) -> Result<AttachedLoop> {
     let metadata = fs::symlink_metadata(path).map_err(failed("attach", path))?;
     attach(&AttachLoop {
         path: path.to_owned(),
@@ -245,8 +250,8 @@ pub fn attach_for_a_moment(path: &Path) -> Result<AttachedLoop> {
         read_only: false,
         autoclear: true,
         direct_io: false,
-        sector_size: SectorSize::B512,
-        discard: true,
+        sector_size,
+        discard,
         hint: None,
         id: "new".parse().expect("'new' is an id"),
     })

@@ -45,6 +45,7 @@ mod small;
 pub mod socket;
 mod sys;
 mod told;
+mod trial;
 mod unmount;
 mod users;
 mod watch;

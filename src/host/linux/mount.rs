@@ -8,12 +8,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, statx};
-use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsopen};
+use rustix::mount::MountAttrFlags;
 use sys_mount::MountFlags;
 
 use super::errors::{failed, refused, wrong};
 use super::landing::{Landing, set_propagation};
-use super::{bind, lookup, options, path, sys};
+use super::{bind, lookup, options, path, sys, trial};
 use crate::host::{ErrorKind, FsMount, HostError, Result};
 use crate::model::{BlockId, Done, Mount, Propagation, PublishKind};
 
@@ -126,40 +126,10 @@ fn explain(request: &FsMount, data: &str, error: &io::Error) -> HostError {
 
 /// What the kernel has to say when the same is asked of an fsopen descriptor; the superblock, if one comes of it, is let go.
 fn kernel_log(request: &FsMount, data: &str) -> Option<String> {
-    let fs = fsopen(request.fs_type.as_str(), FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
-    let ask = || -> rustix::io::Result<()> {
-        fsconfig_set_string(fs.as_fd(), "source", &request.source)?;
-        if request.options.iter().any(|option| option == "ro") {
-            fsconfig_set_flag(fs.as_fd(), "ro")?;
-        }
-        for option in split_data(data) {
-            match option.split_once('=') {
-                Some((key, value)) => fsconfig_set_string(fs.as_fd(), key, value.trim_matches('"'))?,
-                None => fsconfig_set_flag(fs.as_fd(), option)?,
-            }
-        }
-        fsconfig_create(fs.as_fd())
-    };
-    let refused = ask().is_err();
-    let mut lines = Vec::new();
-    let mut line = [0u8; 1024];
-    // One read is one message; ENODATA ends them.
-    while let Ok(length @ 1..) = rustix::io::read(&fs, &mut line) {
-        let text = String::from_utf8_lossy(&line[..length]);
-        let text = text.trim_end().trim_start_matches(['e', 'w', 'i']).trim_start();
-        lines.push(text.to_owned());
-    }
-    (refused && !lines.is_empty()).then(|| lines.join("; "))
-}
-
-/// Splits at commas that are not in quotes.
-fn split_data(data: &str) -> Vec<&str> {
-    let mut quoted = false;
-    let parts = data.split(move |c: char| {
-        quoted ^= c == '"';
-        c == ',' && !quoted
-    });
-    parts.filter(|part| !part.is_empty()).collect()
+    let read_only = request.options.iter().any(|option| option == "ro");
+    let data = if read_only { format!("ro,{data}") } else { data.to_owned() };
+    let (_, said) = trial::superblock(&request.fs_type, &request.source, &data).err()?;
+    (!said.is_empty()).then_some(said)
 }
 
 /// Opens a directory by its path, links followed: a directory volume's path is the administrator's.
@@ -169,14 +139,3 @@ pub fn open_directory(act: &'static str, directory: &Path) -> Result<std::os::fd
 }
 
 const _: () = assert!(MountAttrFlags::MOUNT_ATTR_NOSUID.bits() as u64 == sys::attr::NOSUID);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_is_split_outside_quotes() {
-        assert_eq!(split_data("a,context=\"x:y,z\",b=1,"), ["a", "context=\"x:y,z\"", "b=1"]);
-        assert!(split_data("").is_empty());
-    }
-}

@@ -65,12 +65,12 @@ impl<'a> Keys<'a> {
     }
 
     fn texts(&self, name: &str) -> Field<Vec<Item<'a>>> {
+        // What is no text in it was reported; the others have their own rules to meet.
+        let fits = |text: &&str| !text.is_empty() && !text.chars().any(char::is_control);
         self.read(name, |value| {
-            value
-                .as_array()?
-                .iter()
-                .map(|item| item.get_ref().as_str().map(|text| (text, Span::from(item.span()))))
-                .collect()
+            let items = value.as_array()?.iter();
+            let texts = items.filter_map(|item| Some((item.get_ref().as_str().filter(fits)?, Span::from(item.span()))));
+            Some(texts.collect())
         })
     }
 
@@ -133,7 +133,10 @@ fn pool<'a>(name: &'a str, at: Span, keys: Keys<'a>) -> Pool<'a> {
         at,
         path: keys.path("path", PathKind::Host),
         limit: keys.parsed("limit"),
-        reserve: keys.parsed("reserve"),
+        reserve: keys.read("reserve", |value| {
+            let text = value.as_str()?;
+            if value::is_zero_size(text) { Some(Capacity::bytes(0)) } else { text.parse().ok() }
+        }),
     }
 }
 

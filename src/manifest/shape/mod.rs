@@ -12,6 +12,26 @@ pub struct Table {
     pub about: &'static str,
     /// Its keys, in the order a manual lists them.
     pub keys: &'static [Key],
+    /// What its keys have to do with each other, as far as a schema can say it; the rooms of `validate` hold these and more.
+    pub rules: &'static [Rule],
+}
+
+/// How keys of one table go together.
+#[derive(Debug)]
+pub enum Rule {
+    /// Not two of these.
+    AtMostOne(&'static [&'static str]),
+    /// One of these has to be there.
+    AtLeastOne(&'static [&'static str]),
+    /// Where one of `keys` is there (with this word), none of `others` may be.
+    NotWith {
+        /// The keys.
+        keys: &'static [&'static str],
+        /// What one of them has to say for this to hold; whatever it says where there is none.
+        word: Option<&'static str>,
+        /// What does not apply then.
+        others: &'static [&'static str],
+    },
 }
 
 impl Table {
@@ -53,6 +73,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A size with a unit.
     Size,
+    /// A size with a unit that may be zero.
+    SizeOrZero,
     /// A path; what is allowed depends on the key.
     Path(PathKind),
     /// A list of texts.
@@ -95,6 +117,7 @@ impl Kind {
             Self::GroupId => "a group number".to_owned(),
             Self::Word(words) => words.join(", "),
             Self::Size => "a size such as \"10GiB\"".to_owned(),
+            Self::SizeOrZero => "a size such as \"10GiB\", or \"0GiB\"".to_owned(),
             Self::Path(PathKind::Host) => "a path, absolute or relative to the manifest".to_owned(),
             Self::Path(PathKind::Absolute) => "an absolute path".to_owned(),
             Self::Path(PathKind::Inside) => "a relative path".to_owned(),

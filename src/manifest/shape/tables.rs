@@ -1,6 +1,6 @@
 //! The tables themselves. Texts here are read by people in three places: error help, JSON Schema and the manual page.
 
-use super::{Key, Kind, PathKind, Table};
+use super::{Key, Kind, PathKind, Rule, Table};
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
     Key { name, kind, required: false, default, about }
@@ -32,6 +32,7 @@ pub static ROOT: Table = Table {
         key("snapshots", Kind::Named(&SNAPSHOT), "", "Snapshots, by name. Each is taken once and then left alone."),
         key("pods", Kind::Named(&POD), "", "Consumers of volumes, by name."),
     ],
+    rules: &[],
 };
 
 /// The configuration of `csictl serve`: what of a manifest is not about its own volumes.
@@ -48,6 +49,7 @@ pub static STORAGE: Table = Table {
         key("classes", Kind::Named(&CLASS), "", "Settings a volume takes by naming the class, by name."),
         key("defaults", Kind::Table(&DEFAULTS), "", "What holds for every volume that does not say otherwise."),
     ],
+    rules: &[],
 };
 
 static POOL: Table = Table {
@@ -60,8 +62,14 @@ static POOL: Table = Table {
             "",
             "The most that the nominal sizes of all images and snapshots in it may add up to, whichever project they belong to.",
         ),
-        key("reserve", Kind::Size, "", "Bytes kept free on the host file system for what is still to be allocated."),
+        key(
+            "reserve",
+            Kind::SizeOrZero,
+            "0GiB",
+            "Bytes kept free on the host file system for what is still to be allocated.",
+        ),
     ],
+    rules: &[],
 };
 
 const CLASS_KEY: Kind = Kind::Name("class");
@@ -99,6 +107,7 @@ static CLASS: Table = Table {
         key("owner", Kind::Owner, "", ABOUT_OWNER),
         key("mode", Kind::Mode, "", ABOUT_MODE),
     ],
+    rules: &[],
 };
 
 static DEFAULTS: Table = Table {
@@ -107,6 +116,7 @@ static DEFAULTS: Table = Table {
         key("class", CLASS_KEY, "", "The class of volumes that name none."),
         key("pool", POOL_KEY, "", "The pool of images when neither the volume nor its class names one."),
     ],
+    rules: &[],
 };
 
 static VOLUME: Table = Table {
@@ -145,6 +155,17 @@ static VOLUME: Table = Table {
         key("owner", Kind::Owner, "", ABOUT_OWNER),
         key("mode", Kind::Mode, "", ABOUT_MODE),
     ],
+    rules: &[
+        Rule::AtMostOne(&["image", "device", "directory", "tmpfs"]),
+        Rule::AtLeastOne(&["capacity", "device", "directory", "tmpfs"]),
+        Rule::NotWith { keys: &["device", "directory", "tmpfs"], word: None, others: &["capacity", "pool", "source"] },
+        Rule::NotWith { keys: &["directory", "tmpfs"], word: None, others: &["fs"] },
+        Rule::NotWith {
+            keys: &["volume_mode"],
+            word: Some("block"),
+            others: &["fs", "mount_options", "owner", "mode", "directory", "tmpfs"],
+        },
+    ],
 };
 
 static CAPACITY: Table = Table {
@@ -153,6 +174,7 @@ static CAPACITY: Table = Table {
         required("required", Kind::Size, "The size the volume gets."),
         key("limit", Kind::Size, "", "The size it may not pass."),
     ],
+    rules: &[],
 };
 
 static IMAGE: Table = Table {
@@ -177,6 +199,7 @@ static IMAGE: Table = Table {
             "Logical sector size of the loop device in bytes; fixed for life, inherited by clones.",
         ),
     ],
+    rules: &[],
 };
 
 static DEVICE: Table = Table {
@@ -194,6 +217,7 @@ static DEVICE: Table = Table {
             "What the device has to be; checked in the plan and on the opened device before a write.",
         ),
     ],
+    rules: &[],
 };
 
 static EXPECT: Table = Table {
@@ -203,6 +227,7 @@ static EXPECT: Table = Table {
         key("serial", Kind::Text, "", "Its serial number."),
         key("wwn", Kind::Text, "", "Its World Wide Name."),
     ],
+    rules: &[],
 };
 
 static DIRECTORY: Table = Table {
@@ -211,10 +236,14 @@ static DIRECTORY: Table = Table {
         required("path", Kind::Path(PathKind::Host), "The directory."),
         key("create", Kind::Flag, "false", "Make it (0755) when it is missing."),
     ],
+    rules: &[],
 };
 
-static TMPFS: Table =
-    Table { about: "Memory.", keys: &[required("size", Kind::Size, "The most it may hold. Rounded up to 4 KiB.")] };
+static TMPFS: Table = Table {
+    about: "Memory.",
+    keys: &[required("size", Kind::Size, "The most it may hold. Rounded up to 4 KiB.")],
+    rules: &[],
+};
 
 static FS: Table = Table {
     about: "The file system of an image or device.",
@@ -229,6 +258,7 @@ static FS: Table = Table {
         key("label", Kind::Text, "", "Its label: at most 16 (ext4), 12 (xfs) or 255 (btrfs) bytes."),
         key("mkfs_options", Kind::Texts, "none", "Extra arguments of mkfs, allow-listed per file system."),
     ],
+    rules: &[],
 };
 
 static SOURCE: Table = Table {
@@ -237,11 +267,13 @@ static SOURCE: Table = Table {
         key("volume", Kind::Name("volume"), "", "A volume to clone."),
         key("snapshot", Kind::Name("snapshot"), "", "A snapshot to restore."),
     ],
+    rules: &[Rule::AtMostOne(&["volume", "snapshot"]), Rule::AtLeastOne(&["volume", "snapshot"])],
 };
 
 static SNAPSHOT: Table = Table {
     about: "A copy of one volume's bytes at one moment.",
     keys: &[required("volume", Kind::Name("volume"), "The volume it is taken of.")],
+    rules: &[],
 };
 
 static POD: Table = Table {
@@ -262,6 +294,7 @@ static POD: Table = Table {
         key("mounts", Kind::Many(&MOUNT), "", "Volumes seen as directories."),
         key("devices", Kind::Many(&DEVICE_PUBLISH), "", "Block volumes seen as device nodes."),
     ],
+    rules: &[],
 };
 
 static MOUNT: Table = Table {
@@ -283,6 +316,7 @@ static MOUNT: Table = Table {
             "How mounts made later travel between host and pod.",
         ),
     ],
+    rules: &[],
 };
 
 static DEVICE_PUBLISH: Table = Table {
@@ -292,4 +326,5 @@ static DEVICE_PUBLISH: Table = Table {
         required("path", Kind::Path(PathKind::Absolute), "Where the pod sees it; below the pod's root."),
         key("read_only", Kind::Flag, "false", "Refuse writes. All devices of one volume are read-only, or none is."),
     ],
+    rules: &[],
 };

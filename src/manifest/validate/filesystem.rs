@@ -73,6 +73,7 @@ fn kinds() -> impl Iterator<Item = MountKind> {
 
 /// Checks options that may be meant for any kind: each has to suit one.
 pub(super) fn check_any_kind(object: &str, options: &[Item<'_>], sink: &mut Sink) {
+    check_contradictions(object, options, sink);
     for (option, at) in options {
         if let Some(Err(refused)) = first_fit(option) {
             report_option(object, "any file system", option, *at, &refused.reason, MountKind::Fs(DEFAULT), sink);
@@ -90,6 +91,23 @@ fn first_fit(option: &str) -> Option<Result<(), mount_options::RefusedMountOptio
         }
     }
     first
+}
+
+/// Reports options of one list that cannot hold together: the later would win, which nobody would see from the manifest.
+fn check_contradictions(object: &str, options: &[Item<'_>], sink: &mut Sink) {
+    let keys: Vec<&str> = options.iter().map(|(option, _)| *option).collect();
+    for (later, earlier) in mount_options::contradictions(&keys) {
+        let ((option, at), (first, first_at)) = (options[later], options[earlier]);
+        let message = match option == first {
+            true => format!("{object}: mount option '{}' is given twice", printable(option)),
+            false => format!(
+                "{object}: mount options '{}' and '{}' contradict each other",
+                printable(first),
+                printable(option)
+            ),
+        };
+        sink.report(codes::MOUNT_OPTION, at, message).also(first_at, "the earlier one").help("keep one of them");
+    }
 }
 
 fn report_option(
@@ -154,6 +172,7 @@ fn check_kind(object: &str, kind: MountKind, options: &[Item<'_>], sink: &mut Si
         MountKind::Tmpfs => "tmpfs",
         MountKind::Bind => "a directory",
     };
+    check_contradictions(object, options, sink);
     for (index, refused) in mount_options::check_all(kind, &texts(options)).err().unwrap_or_default() {
         if let Some((option, at)) = options.get(index) {
             report_option(object, what, option, *at, &refused.reason, kind, sink);
@@ -167,6 +186,10 @@ fn check_minimum(draft: &Draft<'_>, object: &str, sink: &mut Sink) {
         return;
     }
     let Some((_, at)) = draft.raw.capacity.value().and_then(|range| range.required.given()) else { return };
+    // What its source holds is not known here.
+    if !draft.fs_certain && draft.raw.source.is_set() {
+        return;
+    }
     let least = fs.fs_type.min_capacity();
     if capacity.required < least {
         let error = sink.report(

@@ -108,7 +108,9 @@ fn report_ring(drafts: &[Draft<'_>], ring: &[usize], sink: &mut Sink) {
 fn inherit_one(drafts: &mut [Draft<'_>], child: usize, parent: usize, sink: &mut Sink) {
     let parent_raw = drafts[parent].raw;
     let parent_spec = drafts[parent].spec.clone();
-    let certain = drafts[parent].fs_certain;
+    // A snapshot may have been taken before its volume became what it is: only the plan sees what it holds.
+    let certain =
+        drafts[parent].fs_certain && drafts[child].raw.source.value().is_some_and(|from| from.volume.is_set());
     let parent_name = parent_raw.name;
     let draft = &mut drafts[child];
     let name = draft.raw.name;

@@ -111,7 +111,8 @@ pub(super) fn check(
 fn pools_and_own(scope: &Scope<'_>, pools: &Pools<'_>) -> Reserved {
     let layout = scope.context.layout;
     let mut reserved = Reserved::default();
-    for (pool, at) in pools.iter() {
+    // A pool without a path of its own that can be one is reported as such; its stand-in, the root directory, holds everything.
+    for (pool, at) in pools.iter().filter(|(pool, _)| pool.path != Path::new("/")) {
         reserved.insert(&pool.path, format!("pool.{}", pool.name), at);
     }
     reserved.insert(&layout.state, "csictl's state directory".to_owned(), None);

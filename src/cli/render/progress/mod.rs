@@ -73,7 +73,7 @@ fn lasted(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod fixtures {
+pub(crate) mod fixtures {
     use std::path::PathBuf;
 
     use crate::model::Action;

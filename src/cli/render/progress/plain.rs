@@ -1,5 +1,8 @@
 //! Progress as lines on stderr, one for each step that ended: for logs and pipes.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use super::{describe, lasted};
 use crate::cli::printer::Printer;
 use crate::cli::problem::Problem;
@@ -10,12 +13,19 @@ use crate::model::Done;
 /// Writes a line an event; `-q` silences it.
 pub struct Plain<'a> {
     printer: &'a Printer,
+    /// Causes for which a skipped step was told of: what follows one failed step may be hundreds, and the outcome counts them.
+    told: Mutex<HashSet<String>>,
 }
 
 impl<'a> Plain<'a> {
     /// Through this printer.
-    pub const fn new(printer: &'a Printer) -> Self {
-        Self { printer }
+    pub fn new(printer: &'a Printer) -> Self {
+        Self { printer, told: Mutex::default() }
+    }
+
+    fn is_told(&self, event: &Event<'_>) -> bool {
+        let Event::Skipped { because, .. } = event else { return false };
+        !self.told.lock().unwrap_or_else(PoisonError::into_inner).insert((*because).to_owned())
     }
 }
 
@@ -51,7 +61,7 @@ pub(super) fn line(event: &Event<'_>) -> Option<String> {
 
 impl EventSink for Plain<'_> {
     fn event(&self, event: &Event<'_>) {
-        if let Some(line) = line(event) {
+        if let Some(line) = line(event).filter(|_| !self.is_told(event)) {
             self.printer.note(line);
         }
     }
@@ -87,6 +97,7 @@ mod tests {
             Event::Slow { step, running: Duration::from_secs(30) },
             Event::Failed { step, error: &error, took },
             Event::Skipped { step: &steps[2], because: "s1 detach volume.db failed" },
+            Event::Skipped { step: &steps[1], because: "s1 detach volume.db failed" },
         ] {
             plain.event(&event);
         }

@@ -1,15 +1,17 @@
 //! Image files. A new one is made at its one temporary name, where a killed run's remains are worth nothing, and gets its
 //! own name only when it is whole, verified and says who it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::driver::local::session::Session;
-use crate::driver::local::{deleted, growth, guard, mounted, neighbours, room};
+use crate::driver::local::{deleted, growth, guard, mounted, neighbours, room, stage};
 use crate::driver::{Refusal, Result};
-use crate::host::{CopyMethod, CopyRequest, FormatRequest, GrowRequest, NewImage, Place};
+use crate::host::{CopyMethod, CopyRequest, ErrorKind, FormatRequest, GrowRequest, NewImage, Place, TrialRequest};
 use crate::model::observed::ObservedImage;
 use crate::model::record::{FormatMark, VolumeRecord};
-use crate::model::{Allocate, Capacity, FileId, FsType, FsUuid, ImageBacking, SectorSize, pool_not_mounted};
+use crate::model::{
+    Allocate, Capacity, FileId, FsSpec, FsType, FsUuid, ImageBacking, SectorSize, VolumeSpec, pool_not_mounted,
+};
 
 /// Permissions of a pool's directory.
 const POOL_MODE: u32 = 0o700;
@@ -127,8 +129,45 @@ fn blank(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking, part: &
             template: true,
         };
         s.host().format(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+        can_be_mounted(s, &record.spec, fs, &request)?;
     }
     Ok(Made { sector_size: backing.sector_size, verified: record.fs_uuid.is_some() })
+}
+
+/// A file system made or mounted with options of a user's own is tried out before its image gets a name: one that this kernel never mounts
+/// would be in the way of its own correction. The same options are tried once.
+fn can_be_mounted(s: &Session<'_>, spec: &VolumeSpec, fs: &FsSpec, made: &FormatRequest) -> Result<()> {
+    if fs.mkfs_options.is_empty() && spec.mount_options.is_empty() {
+        return Ok(());
+    }
+    let options = stage::options(s, spec, false, &spec.mount_options)?;
+    let request = TrialRequest {
+        part: made.path.clone(),
+        fs: made.fs,
+        options,
+        sector_size: made.sector_size,
+        discard: made.discard,
+    };
+    let tried = (fs.mkfs_options.clone(), TrialRequest { part: PathBuf::new(), ..request.clone() });
+    if s.driver.was_tried(&tried) {
+        return Ok(());
+    }
+    s.host().try_filesystem(&request).map_err(|error| match error.kind {
+        ErrorKind::Unsupported => {
+            let given: Vec<&str> = fs.mkfs_options.iter().chain(&spec.mount_options).map(String::as_str).collect();
+            let said = if error.cause.is_empty() { String::new() } else { format!(": {}", error.cause) };
+            let message =
+                format!("this kernel does not mount {} made and mounted with {}{said}", fs.fs_type, given.join(" "));
+            s.refuse(
+                Refusal::Unsupported,
+                message,
+                "leave that out of fs.mkfs_options or mount_options; nothing was made",
+            )
+        }
+        _ => s.fail(error),
+    })?;
+    s.driver.set_tried(tried);
+    Ok(())
 }
 
 fn copy(

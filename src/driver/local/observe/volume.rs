@@ -8,7 +8,8 @@ use crate::host::FileKind;
 use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
-    Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, PublishKind, PublishSpec, VolumeId, VolumeSpec,
+    Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, PublishKind, PublishSpec, VolumeId,
+    VolumeSpec, WasMounted,
 };
 
 use super::Look;
@@ -19,8 +20,8 @@ struct Mine<'a> {
     directory: Option<FileId>,
     tmpfs: bool,
     run: Option<&'a RunRecord>,
-    /// The path by which an existing device was mounted.
-    device_path: Option<&'a Path>,
+    /// What was mounted, whatever is behind it now.
+    was: WasMounted,
 }
 
 impl Look<'_> {
@@ -170,11 +171,8 @@ impl Look<'_> {
             _ => None,
         };
         let tmpfs = spec.is_some_and(|spec| matches!(spec.backing, Backing::Tmpfs(_)));
-        let device_path = match spec.map(|spec| &spec.backing) {
-            Some(Backing::Device(device)) => Some(device.path.as_path()),
-            _ => None,
-        };
-        let mine = Mine { block, directory, tmpfs, run, device_path };
+        let was = WasMounted::of(run, spec);
+        let mine = Mine { block, directory, tmpfs, run, was };
         let staging_path = run.and_then(|run| run.staging_path.clone()).unwrap_or_else(|| self.layout.staging_path(id));
         seen.staged = self.stage_at(&mine, &staging_path).or_else(|| self.former_stage(&mine, &staging_path, spec));
         // Only what is known for what it is can be told from another's.
@@ -228,7 +226,7 @@ impl Look<'_> {
                 (None, Some(file)) => mount.device == file.device,
                 (None, None) => false,
             };
-            now || was(mine, mount)
+            now || self.was_mounted(mine, mount, None)
         };
         let top = self.mounts.top(path).filter(ours)?;
         Some(ObservedStage { mount: self.shown(top, mine), depth: self.mounts.at(path).filter(ours).count() })
@@ -246,6 +244,13 @@ impl Look<'_> {
         };
         let top = self.mounts.top(path).filter(ours)?;
         Some(ObservedStage { mount: top.clone(), depth: self.mounts.at(path).filter(ours).count() })
+    }
+
+    /// Whether a mount at a recorded place is what this boot's record says was mounted there.
+    fn was_mounted(&self, mine: &Mine<'_>, mount: &Mount, staged: Option<&Mount>) -> bool {
+        let shown = || self.host.stat(&mount.target).ok().flatten().map(|facts| facts.file);
+        let is_of = |block| mount.device == block;
+        mine.run.is_some_and(|run| run.names(&mount.target)) && mine.was.is(mount, is_of, shown, staged)
     }
 
     /// A mount as it is reported: with the block device behind it where the kernel shows another number (btrfs).
@@ -285,7 +290,9 @@ impl Look<'_> {
         let node_name = loop_device.map(|device| loop_node(device.index));
         let ours = |mount: &&Mount| match kind {
             PublishKind::Device => mount.root == top.root || Some(&mount.root) == node_name.as_ref(),
-            PublishKind::Mount => self.shows_files(mine, mount, staged, recorded) || was_files(mine, mount, staged),
+            PublishKind::Mount => {
+                self.shows_files(mine, mount, staged, recorded) || self.was_mounted(mine, mount, staged)
+            }
         };
         let depth = self.mounts.at(target).filter(ours).count();
         if !ours(&top) {
@@ -335,24 +342,6 @@ impl Look<'_> {
             _ => None,
         }
     }
-}
-
-/// Whether a mount at a recorded place is what this boot's record says was mounted, though its device's path leads elsewhere now, or its
-/// directory is gone.
-fn was(mine: &Mine<'_>, mount: &Mount) -> bool {
-    let Some(run) = mine.run.filter(|run| run.names(&mount.target)) else { return false };
-    let device = run.device.is_some_and(|device| {
-        // btrfs has a number of its own, and tells only the path.
-        mount.device == device || mount.fs_type == "btrfs" && Some(mount.source.as_path()) == mine.device_path
-    });
-    device || run.directory.is_some_and(|directory| directory.device == mount.device)
-}
-
-/// The same where it is published.
-fn was_files(mine: &Mine<'_>, mount: &Mount, staged: Option<&Mount>) -> bool {
-    let of_directory = mine.run.is_some_and(|run| run.directory.is_some());
-    let below = || staged.is_none_or(|staged| mount.root_as_it_was().starts_with(staged.root_as_it_was()));
-    was(mine, mount) && (!of_directory || below())
 }
 
 /// The root of a mount that shows the node of a loop device.
