@@ -242,6 +242,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("slave", "write propagation at the pod's mount"),
 ];
 
+/// Whether an option is of the mount alone, which the kernel itself holds for every file system.
+pub fn is_per_mount(option: &str) -> bool {
+    PER_MOUNT.iter().any(|(name, _)| *name == option)
+}
+
 /// Every option that may be given for this kind, for help and "did you mean".
 pub fn known(kind: MountKind) -> impl Iterator<Item = &'static str> {
     tables(kind).into_iter().flatten().map(|(name, _)| *name)
@@ -406,6 +411,27 @@ mod tests {
             (MountKind::Bind, "noexec"),
         ] {
             assert_eq!(check(kind, option).map(|o| o.to_string()), Ok(option.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_of_the_mount_alone_is_known() {
+        assert!(["noatime", "ro", "noexec"].iter().all(|option| is_per_mount(option)));
+        assert!(!["commit=5", "discard", "context=a:b:c"].iter().any(|option| is_per_mount(option)));
+    }
+
+    #[test]
+    fn options_that_cannot_hold_together_are_found() {
+        for (options, expected) in [
+            (&["ro", "noexec", "rw"][..], &[(2, 0)][..]),
+            (&["noatime", "atime"], &[(1, 0)]),
+            (&["relatime", "strictatime", "noatime"], &[(1, 0), (2, 0)]),
+            (&["grpid", "sysvgroups"], &[(1, 0)]),
+            (&["commit=5", "commit=5"], &[(1, 0)]),
+            (&["discard=async", "nodiscard"], &[(1, 0)]),
+            (&["nosuid", "nodev", "noexec", "nodiratime", "noatime"], &[]),
+        ] {
+            assert_eq!(contradictions(options), expected, "{options:?}");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::driver::local::session::Session;
 use crate::driver::local::{deleted, growth, guard, mounted, neighbours, room, stage};
 use crate::driver::{Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, FormatRequest, GrowRequest, NewImage, Place, TrialRequest};
+use crate::model::mount_options::is_per_mount;
 use crate::model::observed::ObservedImage;
 use crate::model::record::{FormatMark, VolumeRecord};
 use crate::model::{
@@ -137,7 +138,7 @@ fn blank(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking, part: &
 /// A file system made or mounted with options of a user's own is tried out before its image gets a name: one that this kernel never mounts
 /// would be in the way of its own correction. The same options are tried once.
 fn can_be_mounted(s: &Session<'_>, spec: &VolumeSpec, fs: &FsSpec, made: &FormatRequest) -> Result<()> {
-    if fs.mkfs_options.is_empty() && spec.mount_options.is_empty() {
+    if fs.mkfs_options.is_empty() && spec.mount_options.iter().all(|option| is_per_mount(option)) {
         return Ok(());
     }
     let options = stage::options(s, spec, false, &spec.mount_options)?;
