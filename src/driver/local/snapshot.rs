@@ -166,10 +166,12 @@ fn there_already(driver: &LocalDriver, spec: &SnapshotSpec, object: &ObjectRef) 
 }
 
 /// Whether its volume was deleted and made anew since: ids are made of names, and come again with them. Of a volume that was adopted nobody knows
-/// when it was made.
+/// when it was made; an orchestrator's two of one second are told apart by their file systems, which nothing replaces.
 fn is_of_an_earlier_volume(driver: &LocalDriver, record: &SnapshotRecord) -> bool {
     let volume = driver.reader().volume(&record.volume);
-    volume.present().is_some_and(|volume| !volume.rebuilt && record.created_at < volume.created_at)
+    let Some(volume) = volume.present() else { return false };
+    let other = matches!((record.fs_uuid, volume.fs_uuid), (Some(was), Some(is)) if was != is);
+    other && volume.spec.owner == Owner::Csi || !volume.rebuilt && record.created_at < volume.created_at
 }
 
 pub(super) fn is_snapshot_of(identity: Option<&ImageIdentity>, id: &SnapshotId, owner: &Owner) -> bool {

@@ -16,7 +16,7 @@ use thiserror::Error;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 /// How long another server may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why there is no socket to serve on.
@@ -82,14 +82,18 @@ impl Socket {
         let mut options = OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.map_err(fail("open lock", &lock_path))?;
-        if !locked(&lock) {
+        // A server that was just killed has the lock, and after it the socket, until the kernel has taken all of it down.
+        let until = Instant::now() + PATIENCE;
+        if !is_so(until, || flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
             return Err(SocketError::InUse(path.to_owned()));
         }
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fail("look at", path)(error)),
             Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
-            Ok(_) if UnixStream::connect(path).is_ok() => return Err(SocketError::InUse(path.to_owned())),
+            Ok(_) if !is_so(until, || UnixStream::connect(path).is_err()) => {
+                return Err(SocketError::InUse(path.to_owned()));
+            }
             Ok(_) => fs::remove_file(path).map_err(fail("remove stale socket", path))?,
         }
         let listener = private_listener(path).map_err(|e| fail("bind", path)(e.into()))?;
@@ -127,11 +131,10 @@ impl Socket {
     }
 }
 
-/// Takes the lock beside a socket. A server that was just killed has it until the kernel has taken all of it down.
-fn locked(lock: &File) -> bool {
-    let begun = Instant::now();
-    while flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if begun.elapsed() > PATIENCE {
+/// Whether something is so by then at the latest.
+fn is_so(until: Instant, check: impl Fn() -> bool) -> bool {
+    while !check() {
+        if Instant::now() > until {
             return false;
         }
         thread::sleep(PAUSE);
@@ -189,13 +192,19 @@ mod tests {
     fn a_server_that_is_being_taken_down_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("csi.sock");
-        let first = Socket::bind(&path).unwrap();
-        let end = thread::spawn(move || {
-            thread::sleep(PATIENCE / 5);
-            drop(first);
-        });
-        assert!(Socket::bind(&path).is_ok());
-        end.join().unwrap();
+        let gone_after = |server: Box<dyn Send>| {
+            thread::spawn(move || {
+                thread::sleep(PATIENCE / 10);
+                drop(server);
+            })
+        };
+        // Its lock first, then its socket: a killed one loses them in that order.
+        let going = gone_after(Box::new(Socket::bind(&path).unwrap()));
+        drop(Socket::bind(&path).unwrap());
+        going.join().unwrap();
+        let going = gone_after(Box::new(UnixListener::bind(&path).unwrap()));
+        drop(Socket::bind(&path).unwrap());
+        going.join().unwrap();
     }
 
     #[test]
