@@ -24,6 +24,7 @@ pub mod observe;
 mod own;
 mod places;
 mod publish;
+mod ready;
 mod rebuild;
 mod room;
 mod session;

@@ -3,21 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{FormatRequest, FsMount, GrowRequest};
+use crate::host::FsMount;
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::mount_options::{MountKind, check_all};
 use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{
-    Allocate, Backing, BlockId, Capacity, Done, FormatPolicy, FsSpec, FsType, Ownership, SectorSize, VolumeSpec,
-};
+use crate::model::{Allocate, Backing, BlockId, Done, FsType, Ownership, SectorSize, VolumeSpec};
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
-use super::session::{Session, with_help};
-use super::{LocalDriver, attach, growth, guard, places, usage};
-
-/// What a file system may leave unused at the end of its device: less than any allocation group or block group.
-const GROW_SLACK: u64 = 1 << 20;
+use super::session::Session;
+use super::{LocalDriver, attach, guard, places, ready, usage};
 
 pub(super) fn stage(driver: &LocalDriver, request: &StageRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
@@ -304,7 +299,8 @@ fn mount(
     match record.spec.backing.clone() {
         Backing::Image(backing) => {
             // Attached read-only by ControllerPublishVolume, it stays so.
-            let read_only = !is_writable(&options) && own::loop_of(s, record)?.is_some_and(|device| device.read_only);
+            let read_only =
+                !ready::is_writable(&options) && own::loop_of(s, record)?.is_some_and(|device| device.read_only);
             let attached = attach::attach_image(s, record.clone(), &backing, read_only)?;
             if let Some(noted) = s.record.present() {
                 record.clone_from(noted);
@@ -314,7 +310,7 @@ fn mount(
             }
             intent.loop_index = Some(attached.device.index);
             used_before = attached.done == Done::Already;
-            let storage = Storage {
+            let storage = ready::Storage {
                 node: attached.device.node(),
                 block: attached.device.block,
                 size: attached.device.size,
@@ -329,7 +325,7 @@ fn mount(
             let device = guard::device(s, &backing)?;
             guard::device_is_free(s, &backing, &device)?;
             intent.device = Some(device.block);
-            block = Some(Storage {
+            block = Some(ready::Storage {
                 node: backing.path.clone(),
                 block: device.block,
                 size: device.size.get(),
@@ -342,128 +338,21 @@ fn mount(
         Backing::Tmpfs(_) => {}
     }
     if let Some(storage) = &block {
-        prepare(s, record, storage, &options, notes)?;
+        ready::make(s, record, storage, &options, notes)?;
     }
     let node = block.as_ref().map(|storage| (storage.node.clone(), storage.block));
     let mount = fs_mount(s, record, request, options, node)?;
     // Written before the mount, so that one a killed run leaves is known to be csictl's.
     s.put_run(intent)?;
-    s.host().mount(&mount).map_err(|error| explain(s, record, block.as_ref(), s.fail(error)))?;
+    s.host().mount(&mount).map_err(|error| ready::explain(s, record, block.as_ref(), s.fail(error)))?;
     if used_before {
         // Left frozen by a killed run, it has waited without a mount, and every write would wait too.
         let _ = s.host().thaw(&request.staging_path);
     }
-    if let Some(storage) = block.as_ref().filter(|_| is_writable(&mount.options)) {
-        grow_mounted(s, record, storage, &request.staging_path)?;
+    if let Some(storage) = block.as_ref().filter(|_| ready::is_writable(&mount.options)) {
+        ready::grow_mounted(s, record, storage, &request.staging_path)?;
     }
     Ok(())
-}
-
-fn is_writable(options: &[String]) -> bool {
-    !options.iter().any(|option| option == "ro")
-}
-
-/// A block device about to be mounted.
-struct Storage {
-    node: PathBuf,
-    block: BlockId,
-    size: u64,
-    sector_size: SectorSize,
-    discard: bool,
-    /// Made and verified by this process a moment ago.
-    verified: bool,
-}
-
-/// Everything that has to be right before a file system is mounted.
-fn prepare(
-    s: &mut Session<'_>,
-    record: &mut VolumeRecord,
-    storage: &Storage,
-    options: &[String],
-    notes: &mut Vec<String>,
-) -> Result<()> {
-    let Some(fs) = record.spec.fs.clone() else { return Ok(()) };
-    if storage.verified {
-        return Ok(());
-    }
-    growth::finish(s, record, &storage.node)?;
-    let probe = s.host().probe(&storage.node);
-    let place = storage.node.display().to_string();
-    let decision = guard::formatting(s, record, &fs, &place, &probe)?;
-    let fresh = matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_));
-    if matches!(decision, guard::Formatting::Adopt(_)) {
-        notes.extend(guard::adopted_note(&fs, &place, &probe));
-    }
-    guard::format_device(s, record, decision, format_request(&fs, storage))?;
-    if fresh {
-        return Ok(());
-    }
-    s.host().check_filesystem(&storage.node, fs.fs_type, s.lock.own()).map_err(|error| {
-        let repair = match fs.fs_type {
-            FsType::Ext4 => "e2fsck -f",
-            FsType::Xfs => "xfs_repair",
-            FsType::Btrfs => "btrfs check",
-        };
-        with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
-    })?;
-    if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, &fs, storage)? {
-        let files = growth::files(s, record)?;
-        let request =
-            GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None, files: Some(files) };
-        s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
-    }
-    Ok(())
-}
-
-/// xfs and btrfs grow only while mounted.
-fn grow_mounted(s: &Session<'_>, record: &VolumeRecord, storage: &Storage, mount_point: &Path) -> Result<()> {
-    let Some(fs) = &record.spec.fs else { return Ok(()) };
-    let can = fs.fs_type != FsType::Ext4 && growth::can_reach(Some(fs.fs_type), Capacity::bytes(storage.size));
-    if storage.verified || !can || !is_short(s, fs, storage)? {
-        return Ok(());
-    }
-    let request = GrowRequest {
-        device: storage.node.clone(),
-        fs: fs.fs_type,
-        mount_point: Some(mount_point.to_owned()),
-        files: None,
-    };
-    s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error)).map(drop)
-}
-
-/// Whether the file system is smaller than its device. One that csictl was told never to make is left at the size it has.
-fn is_short(s: &Session<'_>, fs: &FsSpec, storage: &Storage) -> Result<bool> {
-    if fs.format == FormatPolicy::Never {
-        return Ok(false);
-    }
-    let size = s.host().filesystem_size(&storage.node, fs.fs_type).map_err(|error| s.fail(error))?;
-    Ok(size.get().saturating_add(GROW_SLACK) <= storage.size)
-}
-
-fn format_request(fs: &FsSpec, storage: &Storage) -> FormatRequest {
-    FormatRequest {
-        path: storage.node.clone(),
-        fs: fs.fs_type,
-        uuid: crate::model::FsUuid::random(),
-        label: fs.label.clone(),
-        options: fs.mkfs_options.clone(),
-        sector_size: storage.sector_size,
-        fresh_image: false,
-        discard: storage.discard,
-        resume: false,
-        template: false,
-    }
-}
-
-/// A mount that failed, in the light of what is on the device.
-fn explain(s: &Session<'_>, record: &VolumeRecord, storage: Option<&Storage>, error: DriverError) -> DriverError {
-    let (Some(storage), Some(fs)) = (storage, &record.spec.fs) else { return error };
-    let probe = s.host().probe(&storage.node);
-    let place = storage.node.display().to_string();
-    match guard::formatting(s, record, fs, &place, &probe) {
-        Err(refused) => refused,
-        Ok(_) => with_help(error, format!("the kernel's log says more (dmesg); on it is {probe}")),
-    }
 }
 
 /// Gives the root inode its owner, mode and group, where they were asked for and not yet given; the group is that of the record unless

@@ -1,0 +1,133 @@
+//! What has to be right on a block device before and just after its file system is mounted: a growth that was cut short is ended, what is blank is
+//! formatted, what is there is checked, what is too small for its device grows.
+
+use std::path::{Path, PathBuf};
+
+use crate::driver::{DriverError, Result};
+use crate::host::{FormatRequest, GrowRequest};
+use crate::model::record::VolumeRecord;
+use crate::model::{BlockId, Capacity, FormatPolicy, FsSpec, FsType, SectorSize};
+
+use super::session::{Session, with_help};
+use super::{growth, guard};
+
+/// What a file system may leave unused at the end of its device: less than any allocation group or block group.
+const GROW_SLACK: u64 = 1 << 20;
+
+/// Whether a mount with these options takes writes.
+pub(super) fn is_writable(options: &[String]) -> bool {
+    !options.iter().any(|option| option == "ro")
+}
+
+/// A block device about to be mounted.
+pub(super) struct Storage {
+    pub node: PathBuf,
+    pub block: BlockId,
+    pub size: u64,
+    pub sector_size: SectorSize,
+    pub discard: bool,
+    /// Made and verified by this process a moment ago.
+    pub verified: bool,
+}
+
+/// Everything that has to be right before a file system is mounted.
+pub(super) fn make(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    storage: &Storage,
+    options: &[String],
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let Some(fs) = record.spec.fs.clone() else { return Ok(()) };
+    if storage.verified {
+        return Ok(());
+    }
+    growth::finish(s, record, &storage.node)?;
+    let probe = s.host().probe(&storage.node);
+    let place = storage.node.display().to_string();
+    let decision = guard::formatting(s, record, &fs, &place, &probe)?;
+    let fresh = matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_));
+    if matches!(decision, guard::Formatting::Adopt(_)) {
+        notes.extend(guard::adopted_note(&fs, &place, &probe));
+    }
+    guard::format_device(s, record, decision, format_request(&fs, storage))?;
+    if fresh {
+        return Ok(());
+    }
+    s.host().check_filesystem(&storage.node, fs.fs_type, s.lock.own()).map_err(|error| {
+        let repair = match fs.fs_type {
+            FsType::Ext4 => "e2fsck -f",
+            FsType::Xfs => "xfs_repair",
+            FsType::Btrfs => "btrfs check",
+        };
+        with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
+    })?;
+    if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, &fs, storage)? {
+        let files = growth::files(s, record)?;
+        let request =
+            GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None, files: Some(files) };
+        s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+    }
+    Ok(())
+}
+
+/// xfs and btrfs grow only while mounted.
+pub(super) fn grow_mounted(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    storage: &Storage,
+    mount_point: &Path,
+) -> Result<()> {
+    let Some(fs) = &record.spec.fs else { return Ok(()) };
+    let can = fs.fs_type != FsType::Ext4 && growth::can_reach(Some(fs.fs_type), Capacity::bytes(storage.size));
+    if storage.verified || !can || !is_short(s, fs, storage)? {
+        return Ok(());
+    }
+    let request = GrowRequest {
+        device: storage.node.clone(),
+        fs: fs.fs_type,
+        mount_point: Some(mount_point.to_owned()),
+        files: None,
+    };
+    s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error)).map(drop)
+}
+
+/// Whether the file system is smaller than its device. One that csictl was told never to make is left at the size it has.
+fn is_short(s: &Session<'_>, fs: &FsSpec, storage: &Storage) -> Result<bool> {
+    if fs.format == FormatPolicy::Never {
+        return Ok(false);
+    }
+    let size = s.host().filesystem_size(&storage.node, fs.fs_type).map_err(|error| s.fail(error))?;
+    Ok(size.get().saturating_add(GROW_SLACK) <= storage.size)
+}
+
+fn format_request(fs: &FsSpec, storage: &Storage) -> FormatRequest {
+    FormatRequest {
+        path: storage.node.clone(),
+        fs: fs.fs_type,
+        uuid: crate::model::FsUuid::random(),
+        label: fs.label.clone(),
+        options: fs.mkfs_options.clone(),
+        sector_size: storage.sector_size,
+        fresh_image: false,
+        discard: storage.discard,
+        resume: false,
+        template: false,
+    }
+}
+
+/// A mount that failed, in the light of what is on the device.
+pub(super) fn explain(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    storage: Option<&Storage>,
+    error: DriverError,
+) -> DriverError {
+    let (Some(storage), Some(fs)) = (storage, &record.spec.fs) else { return error };
+    let probe = s.host().probe(&storage.node);
+    let place = storage.node.display().to_string();
+    match guard::formatting(s, record, fs, &place, &probe) {
+        Err(refused) => refused,
+        Ok(_) => with_help(error, format!("the kernel's log says more (dmesg); on it is {probe}")),
+    }
+}
