@@ -270,6 +270,49 @@ fn a_pool_or_a_volume_whose_device_dies_is_an_error_and_comes_back() {
     let_go(&at);
 }
 
+/// Without its records csictl knows of nothing: it says so, leaves what is up as it is, and makes nothing anew.
+#[test]
+fn a_state_directory_whose_device_dies_is_an_error_and_nothing_is_made_or_lost() {
+    let place = Place::new();
+    let disk = Disk::new(&place, "state.raw", 320);
+    run(&["mkfs.xfs", "-q"], &disk.node);
+    mount(&disk.node, &place.state());
+    place.write("m.toml", &manifest(&place.join("pool"), &[("one", EXT4), ("two", SPARSE)]));
+    place.write("more.toml", &manifest(&place.join("pool"), &[("one", EXT4), ("two", SPARSE), ("three", EXT4)]));
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let canaries = write_canaries(&place, &["a/one", "a/two"]);
+    let up = place.mounts();
+    run(&["xfs_io", "-x", "-c", "shutdown"], &place.state());
+
+    for words in [
+        &["apply", "more.toml", "--yes"][..],
+        &["destroy", "more.toml", "--yes"],
+        &["destroy", "more.toml", "--yes", "--delete-data", "one"],
+        &["snapshot", "create", "one", "s", "--yes"],
+        &["gc", "--yes"],
+    ] {
+        let begun = Instant::now();
+        let (code, said) = place.exit(words);
+        assert!([1, 5, 6].contains(&code) && !said.contains("panicked"), "{words:?}: {code}: {said}");
+        assert!(said.contains("Input/output error"), "{words:?}: no reason: {said}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{words:?} hung");
+        assert_eq!(place.mounts(), up, "{words:?}: {said}");
+        for (path, text) in &canaries {
+            assert_eq!(&fs::read_to_string(place.join(path)).unwrap(), text, "{words:?}");
+        }
+    }
+
+    let_go(&place.state());
+    mount(&disk.node, &place.state());
+    place.ok(&["apply", "more.toml", "--yes"]);
+    place.ok(&["plan", "more.toml", "--detailed-exitcode"]);
+    for (path, text) in &canaries {
+        assert_eq!(&fs::read_to_string(place.join(path)).unwrap(), text);
+    }
+    place.ok(&["destroy", "more.toml", "--yes"]);
+    let_go(&place.state());
+}
+
 /// A raw volume's loop device goes with no mount: it has to be detached, though the kernel no longer tells what is behind it.
 #[test]
 fn a_raw_volume_whose_pool_dies_is_taken_down_and_comes_back() {

@@ -100,8 +100,9 @@ const ROWS: [Row; 30] = [
         ],
     ),
     (
-        "device of a pool or volume dies",
+        "device of a pool, volume or state directory dies",
         &[
+            "a_state_directory_whose_device_dies_is_an_error_and_nothing_is_made_or_lost",
             "a_pool_or_a_volume_whose_device_dies_is_an_error_and_comes_back",
             "a_raw_volume_whose_pool_dies_is_taken_down_and_comes_back",
             "a_loop_device_on_somebody_elses_dead_disk_blocks_nobody",
