@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help demo test bench faults build generate sbom reproducible build-packages test-packages test-tools lint clean
+.PHONY: help demo test bench faults tsan build generate sbom reproducible build-packages test-packages test-tools lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ bench: test-packages ## compare csictl with a C program, a shell script and find
 
 faults: test-packages ## the long form of the crash tests: every kill point of every command, every effect of the simulated machine
 	scripts/test faults
+
+tsan: test-packages ## the executor and a whole apply under the thread sanitizer: builds everything anew, half an hour
+	$(SUDO) env "PATH=$$PATH" scripts/tsan
 
 generate: build-packages ## write completions/ and man/ anew
 	$(CARGO) build --locked

@@ -349,12 +349,8 @@ fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
                 let hold = LoopHold::new(Hold { file: Some(held), index, discard: request.discard });
                 return Ok(AttachedLoop { device, adopted: false, hold });
             }
+            Err(error) if lost_to_another(&error) => pause(attempt),
             Err(error) => match error.raw_os_error() {
-                // Somebody was faster, or the device is just going or coming (ENXIO, ENOENT: udev has not made the node yet;
-                // EEXIST: a device of that number is being removed and still has its name).
-                Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENXIO | libc::ENOENT | libc::EEXIST) => {
-                    pause(attempt);
-                }
                 // Direct I/O is best effort: a file system or sector size that can't says EINVAL.
                 Some(libc::EINVAL) if flags & sys::LO_DIRECT_IO != 0 => flags &= !sys::LO_DIRECT_IO,
                 _ => return Err(failed(ACT, &request.path)(error)),
@@ -367,6 +363,13 @@ fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
         &request.path,
         format!("{ATTACH_TRIES} free loop devices were taken by others first"),
     ))
+}
+
+/// Whether somebody was faster, or the device is just going or coming. ENXIO, ENOENT: udev has not made the node yet; EEXIST: a device of that
+/// number is being removed and still has its name; ENODEV: of two that renew it the other has removed it.
+fn lost_to_another(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EBUSY, EEXIST, EINTR, ENODEV, ENOENT, ENXIO};
+    matches!(error.raw_os_error(), Some(EBUSY | EAGAIN | EINTR | ENXIO | ENOENT | EEXIST | ENODEV))
 }
 
 /// One run for a free device. On failure nothing is cleared: the device is whoever's who got it.
@@ -476,4 +479,23 @@ pub fn resize(index: u32, file: FileId) -> Result<Done> {
 /// The path of a device's folder in sysfs.
 pub fn sysfs(index: u32) -> PathBuf {
     Path::new("/sys/block").join(format!("loop{index}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two that find the same free device without discards both remove it, to have it made anew; the second hears that there is none.
+    #[test]
+    fn a_device_that_another_removes_or_makes_at_the_same_time_is_asked_for_again() {
+        let control = control().unwrap();
+        let nobodys = (0..).map(|n| (1 << 19) + n).find(|index| !sysfs(*index).exists()).unwrap();
+
+        let removed = sys::with_fd(&control, |fd| sys::loop_remove(fd, nobodys)).unwrap_err();
+
+        assert!(lost_to_another(&removed), "{removed}");
+        for errno in [libc::ENOSPC, libc::EIO, libc::EPERM, libc::EINVAL] {
+            assert!(!lost_to_another(&io::Error::from_raw_os_error(errno)), "{errno}");
+        }
+    }
 }
