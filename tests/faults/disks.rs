@@ -462,6 +462,34 @@ fn a_device_that_somebody_looks_at_for_a_moment_is_detached_all_the_same() {
     assert_eq!(place.loops(), vec![]);
 }
 
+/// A device that frees itself when its last user closes it, and then is anybody's, is nothing to grow a file system through.
+#[test]
+fn a_volume_is_not_grown_through_a_device_that_is_about_to_go() {
+    let place = Place::new();
+    place.write("m.toml", &manifest(&place.join("pool"), &[("one", EXT4)]));
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let canaries = write_canaries(&place, &["a/one"]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    let moment = place.join("moment");
+    fs::create_dir(&moment).unwrap();
+    run(&["mount", "-o", "loop", place.join("pool/p.one.img").to_str().unwrap()], &moment);
+    let held = fs::File::open(&place.loops()[0].0).unwrap();
+    run(&["umount"], &moment);
+    assert_eq!(place.loops().len(), 1, "it stays while it is open");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(1500));
+            drop(held);
+        });
+
+        place.ok(&["expand", "one", "24MiB", "--yes"]);
+
+        assert_eq!(place.loops(), vec![]);
+    });
+    place.write("m.toml", &manifest(&place.join("pool"), &[("one", "capacity = \"24MiB\"")]));
+    converges(&place, "m.toml", &canaries, "grown beside a device that was about to go");
+}
+
 #[test]
 fn btrfs_that_the_kernel_would_not_grow_so_far_is_told_and_stays_as_it_was() {
     let place = Place::new();

@@ -113,8 +113,14 @@ impl Figures {
 
     /// Prints the row and fails unless it reached its figures.
     #[track_caller]
-    #[expect(clippy::print_stderr, reason = "the figures are what the long form is run for")]
     pub fn end(self) {
+        let wrong = self.told();
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+
+    /// Prints the row and answers what is wrong, so that others are tried before that fails.
+    #[expect(clippy::print_stderr, reason = "the figures are what the long form is run for")]
+    pub fn told(self) -> String {
         assert!(self.tried > 0, "{}: nothing was tried", self.row);
         let line = format!(
             "{}\t{}\t{}\t{}\t{}\t{}",
@@ -125,7 +131,10 @@ impl Figures {
         if let Some(table) = std::env::var_os("CSICTL_FAULTS_TABLE") {
             writeln!(OpenOptions::new().create(true).append(true).open(table).unwrap(), "{line}").unwrap();
         }
-        assert!(self.wrong.is_empty(), "{} of {} converged\n{}", self.converged, self.tried, self.wrong);
+        if self.wrong.is_empty() {
+            return String::new();
+        }
+        format!("{}: {} of {} converged\n{}", self.row, self.converged, self.tried, self.wrong)
     }
 }
 

@@ -24,6 +24,7 @@ fn sweep(kind: Kind, only: impl Fn(&str) -> bool, usual: usize) {
     }
     life.revive_from(watch);
     drop(life);
+    let mut wrong = String::new();
     for (index, points) in all {
         let name = CALLS[index].0;
         let figures = Figures::of(format!("SIGKILL of serve in {name}, {}", kind.name));
@@ -36,8 +37,9 @@ fn sweep(kind: Kind, only: impl Fn(&str) -> bool, usual: usize) {
             let trace = life.revive_from(watch);
             trace.struck.then(|| (format!("{name}, {aim}"), life.ends_well(index)))
         });
-        figures.end();
+        wrong += &figures.told();
     }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]

@@ -130,6 +130,7 @@ const ROWS: [Row; 30] = [
         &[
             "a_device_that_somebody_looks_at_for_a_moment_is_detached_all_the_same",
             "a_raw_volumes_loop_device_that_is_about_to_go_is_attached_again",
+            "a_volume_is_not_grown_through_a_device_that_is_about_to_go",
         ],
     ),
     ("8 processes on one volume", &["eight_processes_on_one_volume_make_one_mount_and_one_loop"]),

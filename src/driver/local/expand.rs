@@ -57,8 +57,14 @@ fn expand_image(
     let (file, size) = guard::size_of(&image);
     let to = to.max(size);
     growth::is_enough(s, record.spec.fs_type(), size, to)?;
-    let device = own::loop_of(s, &record)?;
+    let mut device = own::loop_of(s, &record)?;
     let mount_point = mounted_at(s, &record)?;
+    // Held by no mount, and not by this process, it goes any moment, and may be another image's before it was grown through.
+    let stays = record.spec.is_raw() || mount_point.is_some() || s.driver.held_index(&s.id).is_some();
+    if let Some(going) = device.take_if(|device| !stays && device.autoclear) {
+        guard::not_the_last(s, &record, &going, &going.node().display().to_string())?;
+        own::detach(s, &record, &going)?;
+    }
     let fs = record.spec.fs_type();
     can_grow(s, fs, mount_point.is_some(), size < to)?;
     let _room = if to > size {
