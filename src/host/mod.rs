@@ -28,7 +28,7 @@ pub use error::{ErrorKind, HostError};
 pub use request::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, Extent, Extents, FileFacts, FileKind, FormatRequest,
     Formatted, Freeze, FreezeGuard, FsMount, FsUsage, GrowRequest, GrowthFiles, Holder, ImageFile, Lock, LockMode,
-    LoopHold, NewImage, Place, PoolFacts, ToolFacts, TrialRequest, Unmount, UsedMount,
+    LoopHold, Made, NewImage, Place, PoolFacts, ToolFacts, TrialRequest, Unmount, UsedMount,
 };
 
 pub use watch::{Changes, DirectoryWatch};
@@ -216,6 +216,12 @@ pub trait Host: Observe {
 
     /// Tells a loop device that its file has grown.
     fn resize_loop(&self, index: u32, file: FileId) -> Result<Done>;
+
+    /// Looks whether a file system whose making was interrupted came to its end all the same. Changes nothing.
+    ///
+    /// # Errors
+    /// Its check is not installed, or could not be run.
+    fn made(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Made>;
 
     /// Checks a file system before its first mount after an attach, repairing what is safe to repair (`e2fsck -p`).
     fn check_filesystem(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Done>;

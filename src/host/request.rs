@@ -191,6 +191,8 @@ pub struct FormatRequest {
     pub fresh_image: bool,
     /// Whether blocks may be discarded (sparse) or have to stay allocated (full).
     pub discard: bool,
+    /// The block device it has to be, and not what the path has led to since; `None` for an image.
+    pub block: Option<BlockId>,
     /// Whether what lies there is known to be a half-made file system with this very UUID, from a run that was killed.
     pub resume: bool,
     /// Whether a fresh image may be a copy of the first one of its sort that this process had made.
@@ -210,6 +212,17 @@ pub struct TrialRequest {
     pub sector_size: SectorSize,
     /// Whether discards may reach the file; not where its blocks have to stay allocated.
     pub discard: bool,
+}
+
+/// What has become of a file system whose making is not known to have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// Its own check finds nothing wrong: it is whole, and may be in use since.
+    Whole,
+    /// It is not whole, and was never mounted: nobody's data is in it.
+    Unfinished,
+    /// It is not whole, and may have been in use.
+    Unclear,
 }
 
 /// How a file system was made.

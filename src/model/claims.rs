@@ -79,6 +79,17 @@ pub fn pool_not_mounted(pool: &Path, missed: &str) -> (String, String) {
     )
 }
 
+/// What to say of a pool in which others than root may exchange files: message and help.
+pub fn pool_is_open(pool: &Path, open_to: &str) -> (String, String) {
+    let pool = pool.display();
+    (
+        format!(
+            "its pool {pool} {open_to}: they could put a link to anything in the place of an image while it is made"
+        ),
+        format!("chown root:root {pool} && chmod go-w {pool}"),
+    )
+}
+
 impl fmt::Display for Claim<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, volume, owner) = (self.path.display(), self.volume, self.owner);

@@ -20,6 +20,37 @@ impl fmt::Display for BlockId {
     }
 }
 
+/// Which disk, or part of one, a block device is, so that it is known again under whatever path: paths are links that turn, and numbers
+/// are given away anew at every boot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskId {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it begins on its disk, in bytes; 0 for a whole one.
+    pub start: u64,
+    /// Its disk's World Wide Name, where it tells.
+    pub wwn: Option<String>,
+    /// Its disk's serial number, where it tells.
+    pub serial: Option<String>,
+    /// The boot in which it was seen, and the number the kernel gave its disk in that boot; no other gets it again (`diskseq` in sysfs).
+    pub sequence: Option<(String, u64)>,
+}
+
+impl DiskId {
+    /// Whether both are known to be one disk. What cannot be told apart by anything the disk says of itself is not.
+    pub fn is(&self, other: &Self) -> bool {
+        if (self.size, self.start) != (other.size, other.start) {
+            return false;
+        }
+        if self.sequence.is_some() && self.sequence == other.sequence {
+            return true;
+        }
+        let told = [(&self.wwn, &other.wwn), (&self.serial, &other.serial)];
+        let mut both = told.iter().filter_map(|(one, two)| Some(one.as_ref()? == two.as_ref()?)).peekable();
+        both.peek().is_some() && both.all(|same| same)
+    }
+}
+
 /// A file as the kernel knows it: the device its file system is on, and its inode. Paths lie, these do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId {

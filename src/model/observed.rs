@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::backing::Pool;
 use super::capacity::Capacity;
 use super::claims::Claims;
-use super::device::{BlockId, FileId, LoopDevice};
+use super::device::{BlockId, DiskId, FileId, LoopDevice};
 use super::mount::Mount;
 use super::name::{Name, SnapshotId, VolumeId};
 use super::owner::Owner;
@@ -123,6 +123,8 @@ pub struct ObservedImage {
 pub struct ObservedDevice {
     /// Its number.
     pub block: BlockId,
+    /// Which disk it is.
+    pub disk: DiskId,
     /// Its size.
     pub size: Capacity,
     /// Its serial number, where it tells.
@@ -193,6 +195,8 @@ pub struct ObservedPool {
     pub unallocated: Capacity,
     /// Whether what is recorded in it tells that its own file system is not there: the name of an image that is missed with all others.
     pub missed: Option<String>,
+    /// Who but root may exchange the files in it, in words; nothing is made in such a pool.
+    pub open_to: Option<String>,
 }
 
 /// A path at which something is, or is to be, published.

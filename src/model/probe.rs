@@ -63,6 +63,12 @@ impl Probe {
         matches!(self, Self::Blank)
     }
 
+    /// Whether exactly this file system was recognised, and nothing else.
+    pub fn is_fs(&self, fs: FsType, uuid: FsUuid) -> bool {
+        let found = self.known().filter(|found| found.kind == fs.as_str());
+        found.and_then(|found| found.uuid.as_deref()).is_some_and(|text| text.parse() == Ok(uuid))
+    }
+
     /// Whether all that is there can be what a killed mkfs of `fs` with this UUID left: its own signature, a damaged one without
     /// a UUID, or data without any, since mke2fs writes its superblock last. Only under a mark that such a mkfs was begun on
     /// blank storage ([`FormatMark::Begun`](super::record::FormatMark::Begun)) does this allow making it again.

@@ -10,11 +10,12 @@ use super::asked::Asked;
 use super::attachment::Attachment;
 use super::capability::Capability;
 use super::capacity::Capacity;
-use super::device::{BlockId, FileId};
+use super::device::{BlockId, DiskId, FileId};
 use super::filesystem::{FsType, FsUuid};
 use super::name::{GroupId, Name, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
+use super::probe::Probe;
 use super::volume::{Ownership, VolumeSpec};
 
 /// The version of the record format this csictl writes. A record of a newer one is never touched.
@@ -42,6 +43,13 @@ pub struct VolumeRecord {
     pub fs_uuid: Option<FsUuid>,
     /// How far formatting has come.
     pub format: FormatMark,
+    /// Its file system was on its disk when csictl first used it: it is left as it is, size and all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// The disk of a volume on a device, as last used or, with [`FormatMark::Begun`], as about to be formatted: on no other may the
+    /// remains of a mkfs be made again, whatever the path leads to by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskId>,
     /// The image behind it, as last seen; a hint that is checked against the image's own identity.
     pub image: Option<FileId>,
     /// Set before a loop without AUTOCLEAR is attached (raw block), so that a crashed run's loop is found.
@@ -79,6 +87,30 @@ pub struct VolumeRecord {
 }
 
 impl VolumeRecord {
+    /// Whether what a probe finds on a disk can be this volume's, so that an approval to lose the volume's data is one to lose this.
+    pub fn is_on(&self, disk: &DiskId, probe: &Probe) -> bool {
+        let same_disk = self.disk.as_ref().map(|ours| ours.is(disk));
+        match (self.spec.fs_type(), self.fs_uuid, self.format) {
+            _ if probe.is_blank() => true,
+            (Some(fs), Some(uuid), FormatMark::Done) => {
+                probe.is_fs(fs, uuid) || (probe.is_half_made(fs, uuid) && same_disk == Some(true))
+            }
+            (Some(fs), Some(_), FormatMark::Begun) => self.may_be_resumed(fs, disk, probe),
+            // Whatever a raw volume holds is its user's; a record of before disks were written down knows no better.
+            _ => same_disk.unwrap_or(true),
+        }
+    }
+
+    /// Whether what a probe finds on a disk is what a mkfs of this volume left there when it was interrupted.
+    pub fn may_be_resumed(&self, fs: FsType, disk: &DiskId, probe: &Probe) -> bool {
+        self.format == FormatMark::Begun
+            && self.fs_uuid.is_some_and(|uuid| {
+                // The UUID was chosen for this one file system: whoever has it is it, on whichever disk.
+                probe.is_fs(fs, uuid)
+                    || (probe.is_half_made(fs, uuid) && self.disk.as_ref().is_some_and(|begun| begun.is(disk)))
+            })
+    }
+
     /// What it counts for in its pool: its size, or that to which it may have grown already.
     pub fn nominal(&self) -> Option<Capacity> {
         self.spec.required().max(self.growing)

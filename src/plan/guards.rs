@@ -294,11 +294,31 @@ fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice,
         .filter(|record| matches!(record.spec.backing, Backing::Device(_)) && record.format == FormatMark::Done);
     match known {
         Some(record) if !replaced => refused.extend(formatted(course, record, object)),
-        Some(_) => {}
-        None if course.seen.staged.is_none() => refused.extend(first_use(&course.spec, course, object)),
+        Some(record) => refused.extend(erased(course, record, backing, device, object)),
+        None if course.seen.staged.is_none() => refused.extend(first_use(&course.spec, course, device, object)),
         None => {}
     }
     refused
+}
+
+/// What an approval lets go of is the volume's, and not whatever the path leads to by now.
+fn erased(
+    course: &Course<'_>,
+    record: &VolumeRecord,
+    backing: &DeviceBacking,
+    device: &ObservedDevice,
+    object: &ObjectRef,
+) -> Option<Refused> {
+    let probe = course.seen.probe.as_ref()?;
+    let same_path = matches!(&record.spec.backing, Backing::Device(was) if was.path == backing.path);
+    if !same_path || course.seen.staged.is_some() || record.is_on(&device.disk, probe) {
+        return None;
+    }
+    let fs = record.spec.fs_type().map_or_else(|| "the volume".to_owned(), |fs| fs.to_string());
+    let uuid = record.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
+    let message = format!("{} holds {probe}; what may be lost is {fs}{uuid}", backing.path.display());
+    let help = "bring the right disk back; a disk whose data may go is zeroed by hand (blkdiscard --zeroout)";
+    Some(refuse("wrong-identity", object, message, help))
 }
 
 fn identity(backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef) -> Vec<Refused> {
@@ -321,13 +341,21 @@ fn identity(backing: &DeviceBacking, device: &ObservedDevice, object: &ObjectRef
 }
 
 /// A device csictl has not formatted: blank, or already what is asked for.
-fn first_use(spec: &VolumeSpec, course: &Course<'_>, object: &ObjectRef) -> Option<Refused> {
+fn first_use(spec: &VolumeSpec, course: &Course<'_>, device: &ObservedDevice, object: &ObjectRef) -> Option<Refused> {
     let fs = spec.fs.as_ref()?;
     let begun = course.record.filter(|record| record.format == FormatMark::Begun).and_then(|record| record.fs_uuid);
     match course.seen.probe.as_ref()? {
         Probe::Known(signature) if begun.is_none() && signature.kind == fs.fs_type.as_str() => None,
         // What a killed mkfs of ours left is made again.
-        left if begun.is_some_and(|uuid| left.is_half_made(fs.fs_type, uuid)) => None,
+        left if course.record.is_some_and(|record| record.may_be_resumed(fs.fs_type, &device.disk, left)) => None,
+        left if begun.is_some_and(|uuid| left.is_half_made(fs.fs_type, uuid)) => {
+            let message = format!(
+                "it holds {left}: a mkfs of csictl's may have left that, but this is not known to be the disk on which it ran"
+            );
+            let help =
+                "make sure it is the right disk; if its data may go, zero it (blkdiscard --zeroout) and apply again";
+            Some(refuse("wrong-identity", object, message, help))
+        }
         Probe::Blank if fs.format == FormatPolicy::IfBlank => None,
         Probe::Blank => {
             let message = format!("it is blank and fs.format = \"never\": there is no {} to mount", fs.fs_type);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::model::{Backing, ObjectRef, Use, pool_not_mounted};
+use crate::model::{Backing, ObjectRef, Use, pool_is_open, pool_not_mounted};
 
 use super::Refused;
 use super::course::{Course, Make};
@@ -48,6 +48,10 @@ fn stored(draft: &Draft<'_>, course: &Course<'_>, object: &ObjectRef) -> Option<
             if let Some(missed) = pool.and_then(|pool| pool.missed.as_ref()) {
                 let (message, help) = pool_not_mounted(&image.pool_path, missed);
                 return Some(refuse("not-ready", object, message, help));
+            }
+            if let Some(open_to) = pool.and_then(|pool| pool.open_to.as_ref()) {
+                let (message, help) = pool_is_open(&image.pool_path, open_to);
+                return Some(refuse("unsafe-path", object, message, help));
             }
             (&image.pool_path, Use::Pool)
         }

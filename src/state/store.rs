@@ -366,6 +366,8 @@ pub(crate) mod tests {
             spec: image_spec(id),
             fs_uuid: None,
             format: FormatMark::None,
+            adopted: false,
+            disk: None,
             image: None,
             attach_mark: false,
             made_directory: false,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Observe};
 use crate::model::Layout;
-use crate::model::record::{GroupRecord, Recorded, SnapshotRecord, VolumeRecord};
+use crate::model::record::{FormatMark, GroupRecord, Recorded, SnapshotRecord, VolumeRecord};
 
 use super::{GlobalLock, Reader, StateError, Store};
 
@@ -125,8 +125,18 @@ pub fn import(
 
 /// What may be believed of a volume's record that comes from elsewhere. That csictl made a directory, and may therefore remove it or give
 /// it another owner, is known only where it was made: a document that claims it of `/etc` must not get it.
+///
+/// Nor can anybody else know that a mkfs was begun here, whose remains may be made again.
 fn as_imported(record: &VolumeRecord) -> VolumeRecord {
-    VolumeRecord { made_directory: false, made_targets: BTreeMap::new(), ..record.clone() }
+    let begun = record.format == FormatMark::Begun;
+    VolumeRecord {
+        made_directory: false,
+        made_targets: BTreeMap::new(),
+        format: if begun { FormatMark::None } else { record.format },
+        fs_uuid: record.fs_uuid.filter(|_| !begun),
+        disk: None,
+        ..record.clone()
+    }
 }
 
 fn differs(what: &str) -> StateError {

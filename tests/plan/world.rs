@@ -10,10 +10,10 @@ use csictl::model::observed::{
 };
 use csictl::model::record::{FormatMark, ImageIdentity, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 use csictl::model::{
-    AccessMode, Action, Allocate, Backing, BlockId, Capacity, CapacityRange, Desired, DirectoryBacking, FileId, FsSpec,
-    FsType, FsUuid, ImageBacking, Layout, LoopDevice, Mount, Name, ObjectRef, Owner, PodSpec, Pool, Propagation,
-    PublishKind, PublishSpec, Reclaim, SectorSize, SnapshotId, SnapshotSpec, Source, TmpfsBacking, VolumeId,
-    VolumeMode, VolumeSpec,
+    AccessMode, Action, Allocate, Backing, BlockId, Capacity, CapacityRange, Desired, DirectoryBacking, DiskId, FileId,
+    FsSpec, FsType, FsUuid, ImageBacking, Layout, LoopDevice, Mount, Name, ObjectRef, Owner, PodSpec, Pool,
+    Propagation, PublishKind, PublishSpec, Reclaim, SectorSize, SnapshotId, SnapshotSpec, Source, TmpfsBacking,
+    VolumeId, VolumeMode, VolumeSpec,
 };
 use csictl::plan::{Intent, Plan, plan};
 
@@ -125,6 +125,7 @@ impl World {
             nominal: Capacity::bytes(0),
             unallocated: Capacity::bytes(0),
             missed: None,
+            open_to: None,
         };
         observed.pools.insert(name, seen);
         Self { desired, observed, next: 100 }
@@ -203,6 +204,7 @@ impl World {
     pub fn device(mut self, name: &str, gib: u64) -> Self {
         let device = ObservedDevice {
             block: BlockId { major: 8, minor: 32 },
+            disk: DiskId { size: gib << 30, serial: Some("ZA1".to_owned()), ..DiskId::default() },
             size: Capacity::gib(gib),
             serial: Some("ZA1".to_owned()),
             wwn: None,
@@ -410,6 +412,8 @@ impl World {
             spec: spec.clone(),
             fs_uuid: spec.fs.is_some().then_some(uuid),
             format,
+            adopted: false,
+            disk: None,
             image,
             attach_mark: false,
             made_directory: false,

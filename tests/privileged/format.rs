@@ -33,6 +33,7 @@ fn request(path: &Path, fs: FsType) -> FormatRequest {
         sector_size: SectorSize::B512,
         fresh_image: true,
         discard: true,
+        block: None,
         resume: false,
         template: false,
     }

@@ -17,19 +17,19 @@ use super::machine::ONE_VOLUME;
 use crate::support::Place;
 
 /// A file's content in one number.
-fn checksum(path: &Path) -> String {
+pub(super) fn checksum(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-fn shell(place: &Place, line: &str) {
+pub(super) fn shell(place: &Place, line: &str) {
     let output = Command::new("/bin/bash").args(["-ec", line]).current_dir(place.path()).output().unwrap();
     assert!(output.status.success(), "{line}: {output:?}");
 }
 
 /// A disk of the test's own under a name that stays, with this on it; the file behind it.
-fn disk(place: &Place, content: &str) -> PathBuf {
+pub(super) fn disk(place: &Place, content: &str) -> PathBuf {
     shell(place, &format!("truncate -s 64M disk; {content}"));
     let output = Command::new("losetup").args(["-f", "--show"]).arg(place.join("disk")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -41,13 +41,13 @@ fn disk(place: &Place, content: &str) -> PathBuf {
     place.join("disk")
 }
 
-fn release_disk(place: &Place) {
+pub(super) fn release_disk(place: &Place) {
     let _ = place.exit(&["destroy", "m.toml", "--yes"]);
     nix::mount::umount2("/dev/disk", nix::mount::MntFlags::UMOUNT_NOFOLLOW).unwrap();
     shell(place, "losetup -j disk | cut -d: -f1 | xargs -r -n1 losetup -d");
 }
 
-const DEVICE: &str = "version = 1\nproject = \"p\"\n[volumes.data]\ndevice = { path = \"/dev/disk/by-id/test\" }\nfs = { type = \"ext4\" }\n\
+pub(super) const DEVICE: &str = "version = 1\nproject = \"p\"\n[volumes.data]\ndevice = { path = \"/dev/disk/by-id/test\" }\nfs = { type = \"ext4\" }\n\
                       [pods.web]\nroot = \"pods\"\n[[pods.web.mounts]]\nvolume = \"data\"\npath = \"/data\"\n";
 
 /// Every approval there is.

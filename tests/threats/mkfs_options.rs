@@ -67,6 +67,7 @@ fn the_host_asks_the_list_itself() {
             sector_size: SectorSize::B512,
             fresh_image: true,
             discard: true,
+            block: None,
             resume: false,
             template: false,
         };

@@ -19,3 +19,4 @@ mod safety_document;
 mod secrets;
 mod sub_paths;
 mod symlink_races;
+mod which_disk;

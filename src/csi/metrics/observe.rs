@@ -62,6 +62,7 @@ fn add_pools(plugin: &Plugin, observed: &mut Observed) {
         let Ok(facts) = plugin.driver().host().pool(pool) else { continue };
         let seen = ObservedPool {
             missed: None,
+            open_to: None,
             pool: pool.clone(),
             exists: facts.exists,
             fs_type: facts.fs_type,

@@ -59,6 +59,8 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         spec: spec.clone(),
         fs_uuid: None,
         format: FormatMark::None,
+        adopted: false,
+        disk: None,
         image: None,
         attach_mark: false,
         made_directory: false,
@@ -310,7 +312,7 @@ fn replace(s: &mut Session<'_>, old: &VolumeRecord, request: &CreateRequest, not
                 Backing::Device(device) => {
                     let same = matches!(&old.spec.backing, Backing::Device(was) if was.path == device.path);
                     if same {
-                        device::erase(s, device)?;
+                        device::erase(s, device, old)?;
                     } else {
                         device::ready(s, device, &record)?;
                     }

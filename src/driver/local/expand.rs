@@ -68,6 +68,7 @@ fn expand_image(
     let fs = record.spec.fs_type();
     can_grow(s, fs, mount_point.is_some(), size < to)?;
     let _room = if to > size {
+        guard::pool_is_private(s.driver, &s.object(), &backing.pool_path)?;
         let takes = [room::Takes::volume(&s.id, &backing.pool_path, to)];
         room::take(s.driver, &s.object(), s.id.as_str(), &record.spec.owner, &takes)?
     } else {

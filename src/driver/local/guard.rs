@@ -1,16 +1,19 @@
 //! The guards that several verbs share: is this the image, is this the device, may this be formatted, does this spec fit.
 
-use crate::driver::{Refusal, Result};
-use crate::host::FormatRequest;
+use std::path::Path;
+
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{FormatRequest, Made};
 use crate::model::observed::{ObservedDevice, ObservedImage};
 use crate::model::record::{FormatMark, ImageIdentity, VolumeRecord};
 use crate::model::{
-    Approval, Backing, Capacity, DeviceBacking, FileId, FormatPolicy, FsSpec, FsUuid, ImageBacking, Loss,
+    Approval, Backing, Capacity, DeviceBacking, DiskId, FileId, FormatPolicy, FsSpec, FsType, FsUuid, ImageBacking,
+    Loss,
 };
-use crate::model::{LoopDevice, Owner, Probe, SectorSize, Signature, VolumeSpec};
+use crate::model::{LoopDevice, ObjectRef, Owner, Probe, SectorSize, Signature, VolumeSpec, pool_is_open};
 
-use super::own;
 use super::session::Session;
+use super::{LocalDriver, mounted, own};
 
 /// Whether an image is this volume's by its own word.
 pub(super) fn is_image_of(identity: Option<&ImageIdentity>, spec: &VolumeSpec) -> bool {
@@ -133,6 +136,13 @@ pub(super) fn device(s: &Session<'_>, backing: &DeviceBacking) -> Result<Observe
     Ok(device)
 }
 
+/// Refuses to make files in a pool in which others than root could exchange them.
+pub(super) fn pool_is_private(driver: &LocalDriver, object: &ObjectRef, pool: &Path) -> Result<()> {
+    let Some(open_to) = mounted::open_to(driver.host(), pool) else { return Ok(()) };
+    let (message, help) = pool_is_open(pool, &open_to);
+    Err(DriverError::refused(Refusal::UnsafePath, object.clone(), message, help))
+}
+
 /// Refuses a device that somebody else holds.
 pub(super) fn device_is_free(s: &Session<'_>, backing: &DeviceBacking, device: &ObservedDevice) -> Result<()> {
     if device.holders.is_empty() {
@@ -152,18 +162,20 @@ pub(super) enum Formatting {
     Done,
     /// It holds a file system of the type that is asked for, made by somebody else: it is used as it is.
     Adopt(FsUuid),
+    /// A format of ours was interrupted after its last byte: it is the volume's, whoever used it since.
+    Ended(FsUuid),
     /// It is blank: format it.
     Needed,
-    /// A format of ours was interrupted: make it again.
+    /// A format of ours was interrupted: make it again, unless it came to its end all the same.
     Resume(FsUuid),
 }
 
-/// The one place that decides whether storage may be formatted.
+/// The one place that decides whether storage may be formatted. `disk` is the disk that it is, where it is one.
 pub(super) fn formatting(
     s: &Session<'_>,
     record: &VolumeRecord,
     fs: &FsSpec,
-    place: &str,
+    (place, disk): (&str, Option<&DiskId>),
     probe: &Probe,
 ) -> Result<Formatting> {
     let is = |signature: &Signature, uuid: FsUuid| {
@@ -196,8 +208,17 @@ pub(super) fn formatting(
                 "bring the right storage back, or correct the manifest",
             )
         }
-        (FormatMark::Begun, found) if record.fs_uuid.is_some_and(|uuid| found.is_half_made(fs.fs_type, uuid)) => {
+        (FormatMark::Begun, found) if disk.is_some_and(|disk| record.may_be_resumed(fs.fs_type, disk, found)) => {
             Ok(Formatting::Resume(record.fs_uuid.unwrap_or_else(FsUuid::random)))
+        }
+        (FormatMark::Begun, found) if record.fs_uuid.is_some_and(|uuid| found.is_half_made(fs.fs_type, uuid)) => {
+            refuse(
+                Refusal::WrongIdentity,
+                format!(
+                    "{place} holds {found}: a mkfs of csictl's may have left that, but this is not known to be the disk on which it ran"
+                ),
+                "make sure it is the right disk; if its data may go, zero it (blkdiscard --zeroout) and apply again",
+            )
         }
         (FormatMark::None, Probe::Known(found)) if fs.format == FormatPolicy::Never || is_device(record) => {
             match found.uuid.as_deref().map(str::parse::<FsUuid>) {
@@ -247,15 +268,18 @@ pub(super) fn format_device(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
     decision: Formatting,
+    disk: Option<&DiskId>,
     mut request: FormatRequest,
 ) -> Result<()> {
     match decision {
         Formatting::Done => return Ok(()),
-        Formatting::Adopt(uuid) => record.fs_uuid = Some(uuid),
+        Formatting::Ended(uuid) => record.fs_uuid = Some(uuid),
+        Formatting::Adopt(uuid) => (record.fs_uuid, record.adopted) = (Some(uuid), true),
         Formatting::Needed | Formatting::Resume(_) => {
             let uuid = record.fs_uuid.filter(|_| record.format == FormatMark::Begun).unwrap_or_else(FsUuid::random);
             record.fs_uuid = Some(uuid);
             record.format = FormatMark::Begun;
+            record.disk = disk.cloned();
             s.put_record(record.clone(), true)?;
             request.uuid = uuid;
             request.resume = matches!(decision, Formatting::Resume(_));
@@ -264,6 +288,40 @@ pub(super) fn format_device(
     }
     record.format = FormatMark::Done;
     s.put_record(record.clone(), true)
+}
+
+/// Whether an interrupted mkfs came to its end all the same: then somebody may have used the file system since, and it is kept.
+///
+/// # Errors
+/// It is damaged, and was in use: what mkfs left and what a user left cannot be told apart.
+pub(super) fn came_to_its_end(s: &Session<'_>, fs: FsType, node: &Path, probe: &Probe) -> Result<bool> {
+    if probe.known().is_none() {
+        return Ok(false);
+    }
+    match s.host().made(node, fs, s.lock.own()).map_err(|error| s.fail(error))? {
+        Made::Whole => Ok(true),
+        Made::Unfinished => Ok(false),
+        Made::Unclear => Err(s.refuse(
+            Refusal::NotBlank,
+            format!("{} holds {probe}, which has errors and may have been in use", node.display()),
+            "repair it unmounted; or, if its data may go, zero it (blkdiscard --zeroout), and apply again",
+        )),
+    }
+}
+
+/// Refuses to erase a disk that is not known to be the volume's: its loss was approved, not that of whatever the path leads to now.
+pub(super) fn is_its_disk(s: &Session<'_>, record: &VolumeRecord, place: &str, disk: &DiskId) -> Result<()> {
+    let probe = s.host().probe(Path::new(place));
+    if record.is_on(disk, &probe) {
+        return Ok(());
+    }
+    let fs = record.spec.fs_type().map_or_else(|| "this volume".to_owned(), |fs| fs.to_string());
+    let uuid = record.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
+    Err(s.refuse(
+        Refusal::WrongIdentity,
+        format!("{place} holds {probe}; what may be lost is {fs}{uuid}"),
+        "bring the right disk back; a disk whose data may go is zeroed by hand (blkdiscard --zeroout)",
+    ))
 }
 
 /// Refuses to lose a volume's data without its own approval, or at all when it is protected.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::host::{HostError, Observe};
+use crate::host::{FileKind, HostError, Observe};
 use crate::model::BlockId;
 use crate::model::record::{SnapshotRecord, VolumeRecord};
 
@@ -40,6 +40,16 @@ pub(super) fn missed<'r>(
         missed = missed.or_else(|| Some(record.path.clone()));
     }
     missed?.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Who but root may exchange files in a pool that is there, in words: its directory belongs to somebody else, or others may write to it.
+pub(super) fn open_to(host: &dyn Observe, pool: &Path) -> Option<String> {
+    // What a link at that place leads to, not the link.
+    let facts = host.stat(&pool.join(".")).ok().flatten().filter(|facts| facts.kind == FileKind::Directory)?;
+    if facts.uid != 0 {
+        return Some(format!("belongs to user {}, not to root", facts.uid));
+    }
+    (facts.mode & 0o022 != 0).then(|| format!("has mode {:04o}, so that others may write to it", facts.mode & 0o7777))
 }
 
 impl LocalDriver {

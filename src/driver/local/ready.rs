@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::driver::{DriverError, Result};
 use crate::host::{FormatRequest, GrowRequest};
 use crate::model::record::VolumeRecord;
-use crate::model::{BlockId, Capacity, FormatPolicy, FsSpec, FsType, SectorSize};
+use crate::model::{BlockId, Capacity, DiskId, FormatPolicy, FsSpec, FsType, SectorSize};
 
 use super::session::{Session, with_help};
 use super::{growth, guard};
@@ -21,6 +21,8 @@ pub(super) fn is_writable(options: &[String]) -> bool {
 
 /// A block device about to be mounted.
 pub(super) struct Storage {
+    /// Which disk it is, where it is one and not an image.
+    pub disk: Option<DiskId>,
     pub node: PathBuf,
     pub block: BlockId,
     pub size: u64,
@@ -45,12 +47,18 @@ pub(super) fn make(
     growth::finish(s, record, &storage.node)?;
     let probe = s.host().probe(&storage.node);
     let place = storage.node.display().to_string();
-    let decision = guard::formatting(s, record, &fs, &place, &probe)?;
+    let disk = storage.disk.as_ref();
+    let mut decision = guard::formatting(s, record, &fs, (&place, disk), &probe)?;
+    if let guard::Formatting::Resume(uuid) = decision
+        && guard::came_to_its_end(s, fs.fs_type, &storage.node, &probe)?
+    {
+        decision = guard::Formatting::Ended(uuid);
+    }
     let fresh = matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_));
     if matches!(decision, guard::Formatting::Adopt(_)) {
         notes.extend(guard::adopted_note(&fs, &place, &probe));
     }
-    guard::format_device(s, record, decision, format_request(&fs, storage))?;
+    guard::format_device(s, record, decision, disk, format_request(&fs, storage))?;
     if fresh {
         return Ok(());
     }
@@ -62,7 +70,7 @@ pub(super) fn make(
         };
         with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
     })?;
-    if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, &fs, storage)? {
+    if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, record, storage)? {
         let files = growth::files(s, record)?;
         let request =
             GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None, files: Some(files) };
@@ -80,7 +88,7 @@ pub(super) fn grow_mounted(
 ) -> Result<()> {
     let Some(fs) = &record.spec.fs else { return Ok(()) };
     let can = fs.fs_type != FsType::Ext4 && growth::can_reach(Some(fs.fs_type), Capacity::bytes(storage.size));
-    if storage.verified || !can || !is_short(s, fs, storage)? {
+    if storage.verified || !can || !is_short(s, record, storage)? {
         return Ok(());
     }
     let request = GrowRequest {
@@ -92,11 +100,11 @@ pub(super) fn grow_mounted(
     s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error)).map(drop)
 }
 
-/// Whether the file system is smaller than its device. One that csictl was told never to make is left at the size it has.
-fn is_short(s: &Session<'_>, fs: &FsSpec, storage: &Storage) -> Result<bool> {
-    if fs.format == FormatPolicy::Never {
+/// Whether the file system is smaller than its device. One that csictl did not make, or was told never to make, is left at the size it has.
+fn is_short(s: &Session<'_>, record: &VolumeRecord, storage: &Storage) -> Result<bool> {
+    let Some(fs) = record.spec.fs.as_ref().filter(|fs| fs.format != FormatPolicy::Never && !record.adopted) else {
         return Ok(false);
-    }
+    };
     let size = s.host().filesystem_size(&storage.node, fs.fs_type).map_err(|error| s.fail(error))?;
     Ok(size.get().saturating_add(GROW_SLACK) <= storage.size)
 }
@@ -111,6 +119,7 @@ fn format_request(fs: &FsSpec, storage: &Storage) -> FormatRequest {
         sector_size: storage.sector_size,
         fresh_image: false,
         discard: storage.discard,
+        block: Some(storage.block),
         resume: false,
         template: false,
     }
@@ -126,7 +135,7 @@ pub(super) fn explain(
     let (Some(storage), Some(fs)) = (storage, &record.spec.fs) else { return error };
     let probe = s.host().probe(&storage.node);
     let place = storage.node.display().to_string();
-    match guard::formatting(s, record, fs, &place, &probe) {
+    match guard::formatting(s, record, fs, (&place, storage.disk.as_ref()), &probe) {
         Err(refused) => refused,
         Ok(_) => with_help(error, format!("the kernel's log says more (dmesg); on it is {probe}")),
     }

@@ -85,6 +85,8 @@ pub(super) fn from_image(
         spec: spec_of(layout, id, pool_path, image, identity),
         fs_uuid: identity.fs_uuid,
         format: if identity.fs_type.is_some() { FormatMark::Done } else { FormatMark::None },
+        adopted: false,
+        disk: None,
         image: Some(image.file),
         attach_mark: identity.fs_type.is_none(),
         made_directory: false,

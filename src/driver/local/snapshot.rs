@@ -12,7 +12,7 @@ use crate::model::{Approval, Done, Loss, ObjectRef, Owner, SnapshotId, SnapshotS
 use crate::state::VolumeLock;
 
 use super::session::{host_failure, state_error};
-use super::{LocalDriver, deleted, now, room};
+use super::{LocalDriver, deleted, guard, now, room};
 
 pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outcome> {
     let object = ObjectRef::Snapshot(spec.id.clone());
@@ -53,6 +53,7 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
     let size = file.as_ref().map_or(origin.size, |file| file.size);
     let fs_uuid = file.as_ref().map_or(origin.fs_uuid, |file| file.identity.as_ref().and_then(|i| i.fs_uuid));
     let _room = if file.is_none() {
+        guard::pool_is_private(driver, &object, &pool)?;
         let takes = [room::Takes::snapshot(&spec.id, &pool, origin.size)];
         let of = driver.reader().volume(&spec.volume).present().map(|record| record.spec.owner.clone());
         let holder = room::holder_of_snapshot(driver.layout(), &spec.id);

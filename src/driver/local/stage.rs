@@ -7,7 +7,7 @@ use crate::host::FsMount;
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::mount_options::{MountKind, check_all};
 use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{Allocate, Backing, BlockId, Done, FsType, Ownership, SectorSize, VolumeSpec};
+use crate::model::{Allocate, Backing, BlockId, DiskId, Done, FsType, Ownership, SectorSize, VolumeSpec};
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
@@ -152,7 +152,8 @@ fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) 
             };
         }
         Backing::Device(backing) => {
-            guard::device(s, &backing)?;
+            let device = guard::device(s, &backing)?;
+            note_disk(s, record.clone(), Some(&device.disk))?;
         }
         Backing::Directory(_) | Backing::Tmpfs(_) => {}
     }
@@ -311,6 +312,7 @@ fn mount(
             intent.loop_index = Some(attached.device.index);
             used_before = attached.done == Done::Already;
             let storage = ready::Storage {
+                disk: None,
                 node: attached.device.node(),
                 block: attached.device.block,
                 size: attached.device.size,
@@ -326,6 +328,7 @@ fn mount(
             guard::device_is_free(s, &backing, &device)?;
             intent.device = Some(device.block);
             block = Some(ready::Storage {
+                disk: Some(device.disk),
                 node: backing.path.clone(),
                 block: device.block,
                 size: device.size.get(),
@@ -349,10 +352,23 @@ fn mount(
         // Left frozen by a killed run, it has waited without a mount, and every write would wait too.
         let _ = s.host().thaw(&request.staging_path);
     }
+    if let Some(storage) = &block {
+        *record = note_disk(s, record.clone(), storage.disk.as_ref())?;
+    }
     if let Some(storage) = block.as_ref().filter(|_| ready::is_writable(&mount.options)) {
         ready::grow_mounted(s, record, storage, &request.staging_path)?;
     }
     Ok(())
+}
+
+/// Writes down which disk is in use, so that another one at the same path is known to be another.
+fn note_disk(s: &mut Session<'_>, record: VolumeRecord, disk: Option<&DiskId>) -> Result<VolumeRecord> {
+    if disk.is_none() || record.disk.as_ref() == disk {
+        return Ok(record);
+    }
+    let record = VolumeRecord { disk: disk.cloned(), ..record };
+    s.put_record(record.clone(), false)?;
+    Ok(record)
 }
 
 /// Gives the root inode its owner, mode and group, where they were asked for and not yet given; the group is that of the record unless

@@ -9,13 +9,13 @@ use super::errors::{failed, wrong};
 use super::{lookup, sys};
 use crate::host::{ErrorKind, Result};
 use crate::model::observed::ObservedDevice;
-use crate::model::{BlockId, Capacity};
+use crate::model::{BlockId, Capacity, DiskId};
 
 /// The unit of `size` in sysfs, whatever the device's sectors are.
 const SYSFS_SECTOR: u64 = 512;
 
-/// A block device, links followed.
-pub fn observe(path: &Path) -> Result<Option<ObservedDevice>> {
+/// A block device, links followed; `boot` says which boot this is.
+pub fn observe(path: &Path, boot: &str) -> Result<Option<ObservedDevice>> {
     const ACT: &str = "look at device";
     let metadata = match fs::metadata(path) {
         Err(error) if super::files::is_missing(&error) => return Ok(None),
@@ -33,17 +33,49 @@ pub fn observe(path: &Path) -> Result<Option<ObservedDevice>> {
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| wrong(ErrorKind::NotFound, ACT, path, format!("{} does not tell its size", folder.display())))?;
     let udev = Udev::of(block);
+    let number = |path: PathBuf| word(&path).and_then(|text| text.parse::<u64>().ok());
+    let serial = udev
+        .get("ID_SERIAL_SHORT")
+        .or_else(|| first_word(&disk, &["serial", "device/serial", "dm/uuid", "md/uuid"]))
+        .or_else(|| udev.get("ID_SERIAL"));
+    let wwn = udev.get("ID_WWN").or_else(|| first_word(&disk, &["wwid", "device/wwid"]));
+    let sequence = number(disk.join("diskseq"));
     Ok(Some(ObservedDevice {
         block,
+        disk: DiskId {
+            size: sectors * SYSFS_SECTOR,
+            start: number(folder.join("start")).unwrap_or(0) * SYSFS_SECTOR,
+            wwn: wwn.clone(),
+            serial: serial.clone(),
+            sequence: sequence.map(|sequence| (boot.to_owned(), sequence)),
+        },
         size: Capacity::bytes(sectors * SYSFS_SECTOR),
-        serial: udev
-            .get("ID_SERIAL_SHORT")
-            .or_else(|| first_word(&disk, &["serial", "device/serial", "dm/uuid", "md/uuid"]))
-            .or_else(|| udev.get("ID_SERIAL")),
-        wwn: udev.get("ID_WWN").or_else(|| first_word(&disk, &["wwid", "device/wwid"])),
+        serial,
+        wwn,
         sector_size: first_word(&disk, &["queue/logical_block_size"]).and_then(|text| text.parse().ok()).unwrap_or(512),
         holders: holders(block, &folder)?,
     }))
+}
+
+/// The kernel's own node of a block device, `/dev/NAME`, which no link leads astray; proven to be that device. `meant` is the path that
+/// led to it.
+///
+/// # Errors
+/// The device is gone, or there is another in that place.
+pub fn node(block: BlockId, meant: &Path) -> Result<PathBuf> {
+    const ACT: &str = "look for the node of";
+    let told = fs::read_to_string(sysfs(block).join("uevent")).map_err(failed(ACT, meant))?;
+    let name = told.lines().find_map(|line| line.strip_prefix("DEVNAME=")).unwrap_or_default();
+    let node = Path::new("/dev").join(name);
+    let is_it = fs::symlink_metadata(&node).is_ok_and(|facts| {
+        let (major, minor) = sys::device_numbers(facts.rdev());
+        facts.file_type().is_block_device() && BlockId { major, minor } == block
+    });
+    if is_it {
+        return Ok(node);
+    }
+    let cause = format!("{} is not device {block}, which {} led to", node.display(), meant.display());
+    Err(wrong(ErrorKind::Foreign, ACT, meant, cause))
 }
 
 fn sysfs(block: BlockId) -> PathBuf {

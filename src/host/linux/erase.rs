@@ -37,7 +37,9 @@ pub fn erase_signatures(device: &Path, expect: BlockId) -> Result<Done> {
 pub(super) fn erase(file: &File, path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| HostError::io(ACT, path, &error);
     let size = view::ReadAt::size(file).map_err(failed)?;
-    for (start, end) in view::ranges(size).into_iter().rev() {
+    let mut places = [view::samples(size), view::ranges(size)].concat();
+    places.sort_unstable();
+    for (start, end) in places.into_iter().rev() {
         let len = usize::try_from(end - start).map_err(|error| failed(std::io::Error::other(error)))?;
         file.write_all_at(&vec![0; len], start).map_err(failed)?;
     }

@@ -29,6 +29,8 @@ const RO_COMPAT_SPARSE_SUPER: u32 = 0x1;
 const RO_COMPAT_GDT_CSUM: u32 = 0x10;
 /// mke2fs(8), `-g`: no group has fewer blocks.
 const FEWEST_PER_GROUP: u64 = 256;
+const MOUNTED_AT: usize = 0x2c;
+const MOUNTS_AT: usize = 0x34;
 const STATE_AT: usize = 0x3a;
 const STATE_ERRORS: u16 = 0x2;
 const ERRORS_AT: usize = 0x3c;
@@ -58,6 +60,11 @@ pub fn read(file: &File, offset: u64) -> io::Result<Option<Superblock>> {
     FileExt::read_exact_at(file, &mut superblock, offset)?;
     let magic = superblock[ext::MAGIC_AT..].starts_with(&ext::MAGIC);
     Ok((magic && ext::is_sound(&superblock)).then_some(superblock))
+}
+
+/// Whether the kernel has ever mounted it: it writes down how often and when.
+pub fn was_mounted(superblock: &Superblock) -> bool {
+    le32(superblock, MOUNTED_AT) != 0 || le16(superblock, MOUNTS_AT) != 0
 }
 
 /// Where the backups of this file system lie, in bytes, as far as a file of `size` bytes holds them. The superblock is the image's word:

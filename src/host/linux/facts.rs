@@ -16,10 +16,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Name, boot, namespace, privileges; `boot_id` stands in for the kernel's in tests of a reboot.
 pub fn host(boot_id: Option<&str>) -> Result<HostFacts> {
-    let boot_id = match boot_id {
-        Some(given) => given.to_owned(),
-        None => fs::read_to_string(BOOT_ID).map_err(failed("read", BOOT_ID))?.trim().to_owned(),
-    };
+    let boot_id = boot(boot_id)?;
     let status = fs::read_to_string("/proc/thread-self/status").map_err(failed("read", "/proc/thread-self/status"))?;
     let capabilities = effective_capabilities(&status).unwrap_or(0);
     let has = |capability: u32| capabilities & (1 << capability) != 0;
@@ -30,6 +27,14 @@ pub fn host(boot_id: Option<&str>) -> Result<HostFacts> {
         privileged: has(CAP_SYS_ADMIN),
         can_grow_ext4_online: has(CAP_SYS_RESOURCE),
     })
+}
+
+/// Which boot this is; `given` stands in for the kernel's word in tests of a reboot.
+pub fn boot(given: Option<&str>) -> Result<String> {
+    match given {
+        Some(given) => Ok(given.to_owned()),
+        None => Ok(fs::read_to_string(BOOT_ID).map_err(failed("read", BOOT_ID))?.trim().to_owned()),
+    }
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {

@@ -13,7 +13,7 @@ use rustix::fs::SeekFrom;
 
 use super::patience::patiently;
 use super::probe::{filesystem_size, probe, probe_one, view};
-use super::{erase, ext_superblock, ext_template, mkfs};
+use super::{device, erase, ext_superblock, ext_template, mkfs};
 use crate::host::{ErrorKind, FormatRequest, Formatted, HostError, Lock, Result};
 use crate::model::{Capacity, FsType, Probe};
 
@@ -25,6 +25,9 @@ const ACT: &str = "format";
 /// Not blank, unreadable, a failed mkfs, or a result that is not what was asked for.
 pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<Formatted> {
     mkfs::check(request)?;
+    // A link may turn at any moment; the kernel's own node of a device leads to it for as long as it is there.
+    let node = request.block.map(|block| device::node(block, &request.path)).transpose()?;
+    let request = &FormatRequest { path: node.unwrap_or_else(|| request.path.clone()), ..request.clone() };
     // That a file is fresh is the caller's word; what may be assumed of it is only what the file system below says.
     let fresh_image = prove_blank(request)?;
     let request = &FormatRequest { fresh_image, ..request.clone() };

@@ -3,15 +3,18 @@
 //! ext4 says in its superblock whether the kernel found errors in it; only then e2fsck runs, repairing what is safe to
 //! repair without asking. XFS and btrfs check themselves at every mount and have no such repair.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::ext_superblock::{self, PRIMARY};
 use super::format::open;
 use super::helper::{Helper, Ran};
-use crate::host::{ErrorKind, HostError, Lock, Result};
+use crate::host::{ErrorKind, HostError, Lock, Made, Result};
 use crate::model::{Done, FsType};
 
 const ACT: &str = "check";
+/// Where an XFS superblock says at which place of the log it was last written (`sb_lsn`); mkfs leaves it zero.
+const XFS_LAST_WRITTEN_AT: u64 = 240;
 /// e2fsck(8), "Exit code": 1 errors corrected, 2 and the system should be rebooted (of a mounted root only).
 const CORRECTED: i32 = 1 | 2;
 
@@ -35,6 +38,40 @@ pub fn check_filesystem(device: &Path, fs: FsType, lock: &Lock) -> Result<Done> 
         return Ok(Done::Already);
     }
     e2fsck(ACT, device, &["-p"], lock)
+}
+
+/// Looks whether a file system came to be whole, by its own check, and if not, whether it was ever mounted.
+///
+/// # Errors
+/// The check is not installed or could not be run, or the superblock could not be read.
+pub fn made(device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
+    const ACT: &str = "look whether it was made whole";
+    let (tool, arguments): (_, &[&str]) = match fs {
+        FsType::Ext4 => ("e2fsck", &["-fn", "--"]),
+        FsType::Xfs => ("xfs_repair", &["-n", "--"]),
+        FsType::Btrfs => ("btrfs", &["check", "--readonly", "--"]),
+    };
+    let helper = Helper { tool, act: ACT, object: device, lock: lock.file(), limit: None };
+    let arguments = arguments.iter().map(AsRef::as_ref).chain([device.as_os_str()]);
+    if helper.run(arguments)?.status.success() {
+        return Ok(Made::Whole);
+    }
+    let failed = |error: std::io::Error| HostError::io(ACT, device, &error);
+    let file = open(device, false)?;
+    let never_mounted = match fs {
+        FsType::Ext4 => {
+            let superblock = ext_superblock::read(&file, PRIMARY).map_err(failed)?;
+            superblock.is_none_or(|superblock| !ext_superblock::was_mounted(&superblock))
+        }
+        FsType::Xfs => {
+            let mut written = [0; 8];
+            file.read_exact_at(&mut written, XFS_LAST_WRITTEN_AT).map_err(failed)?;
+            written == [0; 8]
+        }
+        // It writes its first superblock last.
+        FsType::Btrfs => false,
+    };
+    Ok(if never_mounted { Made::Unfinished } else { Made::Unclear })
 }
 
 /// Runs e2fsck and tells "was clean" from "was corrected".

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, Extents, FileFacts, FormatRequest,
-    Formatted, Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, ImageFile, Lock, LockMode, NewImage, Observe,
+    Formatted, Freeze, FsMount, FsUsage, GrowRequest, Holder, Host, ImageFile, Lock, LockMode, Made, NewImage, Observe,
     Place, PoolFacts, Result, ToolFacts, TrialRequest, Unmount, UsedMount,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
@@ -142,7 +142,7 @@ impl Observe for LinuxObserve {
     }
 
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>> {
-        device::observe(path)
+        device::observe(path, &facts::boot(self.boot_id.as_deref())?)
     }
 
     fn probe(&self, path: &Path) -> Probe {
@@ -371,6 +371,10 @@ impl Host for LinuxHost {
 
     fn resize_loop(&self, index: u32, file: FileId) -> Result<Done> {
         told("resize loop", &loopdev::node(index), loopdev::resize(index, file))
+    }
+
+    fn made(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
+        fsck::made(device, fs, lock)
     }
 
     fn check_filesystem(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Done> {

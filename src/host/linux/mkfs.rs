@@ -179,6 +179,7 @@ mod tests {
             sector_size: SectorSize::B512,
             fresh_image: true,
             discard: true,
+            block: None,
             resume: false,
             template: false,
         }

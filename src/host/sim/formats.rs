@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::host::{ErrorKind, FormatRequest, Formatted, Result};
+use crate::host::{ErrorKind, FormatRequest, Formatted, Made, Result};
 use crate::model::{BlockId, Done, FsType, FsUuid};
 
 use super::machine::{Machine, errno, refuse};
@@ -158,6 +158,14 @@ impl Machine {
             }
             _ => Err(refuse(ErrorKind::Invalid, ACT, path, format!("it holds no whole {fs}"))),
         }
+    }
+
+    pub(super) fn made(&self, device: &Path, fs: FsType) -> Result<Made> {
+        Ok(match self.content_at("look whether it was made whole", device)? {
+            Content::Fs(found) if found.fs_type == fs && !found.half_made => Made::Whole,
+            Content::Fs(found) if found.tree.children(super::tree::ROOT) == 0 => Made::Unfinished,
+            _ => Made::Unclear,
+        })
     }
 
     pub(super) fn check_filesystem(&mut self, device: &Path, fs: FsType) -> Result<Done> {

@@ -9,7 +9,7 @@ use crate::host::{
     ToolFacts,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget, TargetKind};
-use crate::model::{BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe, Signature};
+use crate::model::{BlockId, Capacity, DiskId, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe, Signature};
 
 use super::SimHost;
 use super::machine::{Machine, errno, refuse};
@@ -121,6 +121,13 @@ impl Machine {
         if let Some(disk) = self.disks.get(&block) {
             return Ok(Some(ObservedDevice {
                 block,
+                disk: DiskId {
+                    size: disk.size,
+                    start: 0,
+                    wwn: disk.wwn.clone(),
+                    serial: disk.serial.clone(),
+                    sequence: Some((self.facts.boot_id.clone(), u64::from(block.minor))),
+                },
                 size: Capacity::bytes(disk.size),
                 serial: disk.serial.clone(),
                 wwn: disk.wwn.clone(),
@@ -131,6 +138,11 @@ impl Machine {
         let l = self.loops.get(&block.minor).filter(|l| l.device.block == block);
         Ok(l.map(|l| ObservedDevice {
             block,
+            disk: DiskId {
+                size: l.device.size,
+                sequence: Some((self.facts.boot_id.clone(), u64::from(block.minor))),
+                ..DiskId::default()
+            },
             size: Capacity::bytes(l.device.size),
             serial: None,
             wwn: None,

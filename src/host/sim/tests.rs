@@ -30,6 +30,7 @@ fn format_of(path: &Path, fs: FsType) -> FormatRequest {
         sector_size: SectorSize::B512,
         fresh_image: true,
         discard: true,
+        block: None,
         resume: false,
         template: false,
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, ErrorKind, FormatRequest, Formatted, Freeze,
-    FreezeGuard, FsMount, GrowRequest, Host, HostError, Lock, LockMode, LoopHold, NewImage, Place, Result, Unmount,
+    FreezeGuard, FsMount, GrowRequest, Host, HostError, Lock, LockMode, LoopHold, Made, NewImage, Place, Result,
+    Unmount,
 };
 use crate::model::record::ImageIdentity;
 use crate::model::{BlockId, Capacity, Done, FileId, FsType, FsUuid, Ownership, PublishKind};
@@ -207,6 +208,10 @@ impl Host for SimHost {
                 if half { Ok(Done::Already) } else { machine.resize_loop(index, file) }
             },
         )
+    }
+
+    fn made(&self, device: &Path, fs: FsType, _lock: &Lock) -> Result<Made> {
+        self.look("look whether it was made whole", device, |machine| machine.made(device, fs))
     }
 
     fn check_filesystem(&self, device: &Path, fs: FsType, _lock: &Lock) -> Result<Done> {

@@ -22,10 +22,11 @@ pub fn adopt(s: &Session<'_>, backing: &DeviceBacking, record: &mut VolumeRecord
 /// Refuses a device that a new volume could not be staged on: another than expected, in use, or holding what is neither blank nor
 /// asked for. `record` is that of a volume of which nothing is made yet.
 pub fn ready(s: &Session<'_>, backing: &DeviceBacking, record: &VolumeRecord) -> Result<()> {
-    idle(s, backing)?;
+    let device = idle(s, backing)?;
     let Some(fs) = &record.spec.fs else { return Ok(()) };
     let probe = s.host().probe(&backing.path);
-    guard::formatting(s, record, fs, &backing.path.display().to_string(), &probe).map(drop)
+    let place = backing.path.display().to_string();
+    guard::formatting(s, record, fs, (&place, Some(&device.disk)), &probe).map(drop)
 }
 
 /// The device, proven to be the one expected, and used by nobody.
@@ -43,9 +44,10 @@ fn idle(s: &Session<'_>, backing: &DeviceBacking) -> Result<ObservedDevice> {
     Ok(device)
 }
 
-/// Erases what is on the device, whose loss was approved, and proves it blank.
-pub fn erase(s: &Session<'_>, backing: &DeviceBacking) -> Result<()> {
+/// Erases what is on the device, whose loss was approved, and proves it blank. `record` is that of the volume which was there.
+pub fn erase(s: &Session<'_>, backing: &DeviceBacking, record: &VolumeRecord) -> Result<()> {
     let device = idle(s, backing)?;
+    guard::is_its_disk(s, record, &backing.path.display().to_string(), &device.disk)?;
     s.host().erase_signatures(&backing.path, device.block).map_err(|error| s.fail(error))?;
     let probe = s.host().probe(&backing.path);
     if probe.is_blank() {

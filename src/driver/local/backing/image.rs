@@ -35,7 +35,7 @@ pub fn make(
     record.format = if record.fs_uuid.is_some() { FormatMark::Begun } else { FormatMark::None };
     record.image = None;
     record.attach_mark = record.spec.is_raw();
-    is_mounted(s, backing)?;
+    pool_is_fit(s, &backing.pool_path)?;
     let _room = room_for(s, &record, backing)?;
     neighbours::claim(s, &record)?;
     // Of an image that is gone.
@@ -62,7 +62,7 @@ pub fn replace(
     {
         return Err(foreign(s, &path));
     }
-    is_mounted(s, backing)?;
+    pool_is_fit(s, &backing.pool_path)?;
     let _room = room_for(s, &record, backing)?;
     record.fs_uuid = record.spec.fs.as_ref().map(|_| FsUuid::random());
     record.attach_mark = record.spec.is_raw();
@@ -82,13 +82,14 @@ fn room_for<'d>(s: &Session<'d>, record: &VolumeRecord, backing: &ImageBacking) 
     room::take(s.driver, &s.object(), s.id.as_str(), &record.spec.owner, &takes)
 }
 
-/// Refuses to make an image where the file system that holds the pool's other images is not mounted.
-fn is_mounted(s: &Session<'_>, backing: &ImageBacking) -> Result<()> {
-    let Some(missed) = mounted::missed_now(s.driver, &backing.pool_path).map_err(|error| s.fail(error))? else {
-        return Ok(());
-    };
-    let (message, help) = pool_not_mounted(&backing.pool_path, &missed);
-    Err(s.refuse(Refusal::NotReady, message, help))
+/// Refuses to make an image where the file system that holds the pool's other images is not mounted, or where others than root could put
+/// a link in its place while mkfs runs.
+fn pool_is_fit(s: &Session<'_>, pool: &Path) -> Result<()> {
+    if let Some(missed) = mounted::missed_now(s.driver, pool).map_err(|error| s.fail(error))? {
+        let (message, help) = pool_not_mounted(pool, &missed);
+        return Err(s.refuse(Refusal::NotReady, message, help));
+    }
+    guard::pool_is_private(s.driver, &s.object(), pool)
 }
 
 /// Makes the image at its temporary name, or takes away at once what a failure left there.
@@ -126,6 +127,7 @@ fn blank(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacking, part: &
             sector_size: backing.sector_size,
             fresh_image: true,
             discard: !full,
+            block: None,
             resume: false,
             template: true,
         };

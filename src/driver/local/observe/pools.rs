@@ -70,6 +70,7 @@ impl Look<'_> {
         let records = self.records.values().filter_map(|record| record.present());
         let taken = snapshots.values().filter_map(|seen| seen.record.present());
         let missed = mounted::missed(self.host, &pool.path, records, taken);
+        let open_to = mounted::open_to(self.host, &pool.path);
         for name in self.host.list(&pool.path).unwrap_or_default() {
             let path = pool.path.join(&name);
             let extension = path.extension().and_then(OsStr::to_str);
@@ -99,6 +100,7 @@ impl Look<'_> {
             nominal: Capacity::bytes(nominal),
             unallocated: Capacity::bytes(unallocated),
             missed,
+            open_to,
         }
     }
 

@@ -5,7 +5,8 @@
 //! where copies of superblocks lie. One file a family of signatures then looks at those bytes. The rules:
 //!
 //! - One range that cannot be read, or comes short, and the answer is [`Probe::Unreadable`]; so does a device of no bytes.
-//! - [`Probe::Blank`] needs every one of those bytes to be zero. Data that no family knows is [`Probe::Ambiguous`] with the
+//! - [`Probe::Blank`] needs every one of those bytes to be zero, and those of some 500 pages spread over the rest: a head that was erased
+//!   by accident leaves a file system that can be rescued. Data that no family knows is [`Probe::Ambiguous`] with the
 //!   kind [`UNRECOGNISED`]: it may be a file system this program has not heard of, or a plain file. `blkid` would call it empty.
 //! - A signature is *sound* when its own checksum (or, where it has none, its fields) agrees. One sound signature is
 //!   [`Probe::Known`], several that contradict each other are ambiguous.
@@ -135,7 +136,11 @@ fn open(path: &Path) -> std::io::Result<File> {
 fn try_probe(reader: &dyn ReadAt) -> Result<Probe, ReadFailure> {
     let view = View::load(reader)?;
     // Most of what is probed is blank, and a run of zeros holds no signature.
-    let Some((offset, bytes)) = view.first_data() else { return Ok(Probe::Blank) };
+    let Some((offset, bytes)) = view.first_data() else {
+        let sampled = view::sampled_data(reader)?;
+        let found = sampled.map(|(offset, bytes)| Finding::new(UNRECOGNISED, offset, &bytes).signature);
+        return Ok(found.map_or(Probe::Blank, |found| Probe::Ambiguous(vec![found])));
+    };
     let mut findings = Vec::new();
     for family in FAMILIES {
         findings.extend(family(&view)?);

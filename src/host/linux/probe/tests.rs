@@ -136,9 +136,11 @@ fn every_failing_read_makes_it_unreadable() {
         let blank = Patchy::new(size, &[]);
         probe(&blank);
         let reads = blank.reads.get();
-        assert!(reads > 0 && reads <= 8, "{reads} reads of {size} bytes");
-        for fail in 0..reads {
-            for patches in [&[][..], &[(1080, &b"\x53\xef"[..])]] {
+        let (ranges, samples) = (view::ranges(size).len(), view::samples(size).len());
+        assert!(ranges <= 8 && reads == ranges + samples, "{reads} reads of {size} bytes");
+        // What a signature keeps from being blank needs no samples.
+        for (patches, reads) in [(&[][..], reads), (&[(1080, &b"\x53\xef"[..])], ranges)] {
+            for fail in (0..ranges).chain((ranges..reads).step_by(17)) {
                 let reader = Patchy { fail: Some(fail), ..Patchy::new(size, patches) };
                 let probe = probe(&reader);
                 assert!(matches!(probe, Probe::Unreadable { .. }), "read {fail} of {size} bytes: {probe}");
@@ -260,4 +262,29 @@ fn an_ntfs_boot_sector_with_impossible_clusters_is_survived() {
         device[64] = record;
         assert!(!probe(&device.as_slice()).is_blank(), "{per_cluster:#x} {record:#x}");
     }
+}
+
+#[test]
+fn what_lies_behind_an_erased_head_keeps_a_disk_from_being_blank() {
+    for (what, size, at) in [
+        ("a copy of a superblock, blocks of 1 KiB", GIB, 8193 << 10),
+        ("a copy of a superblock, blocks of 4 KiB", 300 * GIB, 32768 << 12),
+        ("data in the middle", GIB, 150 << 20),
+    ] {
+        // A megabyte of data cannot lie between two of the pages of a disk of a GiB; a superblock is but a kilobyte.
+        let bytes = vec![0x5a; if what.starts_with("data") { 4 << 20 } else { 1024 }];
+        let disk = Patchy::new(size, &[(at, &bytes)]);
+
+        let Probe::Ambiguous(found) = probe(&disk) else { panic!("{what}: {}", probe(&disk)) };
+
+        assert_eq!(found[0].kind, UNRECOGNISED, "{what}");
+        assert!(found[0].offset >= at && found[0].offset < at + bytes.len() as u64, "{what}: {}", found[0].offset);
+    }
+}
+
+#[test]
+fn a_page_in_the_middle_that_cannot_be_read_does_not_look_blank() {
+    let disk = Patchy { fail: Some(view::ranges(GIB).len() + 100), ..Patchy::new(GIB, &[]) };
+
+    assert!(matches!(probe(&disk), Probe::Unreadable { .. }));
 }

@@ -89,6 +89,50 @@ pub fn ranges(size: u64) -> Vec<(u64, u64)> {
     ranges
 }
 
+/// How many pages spread over a device are looked at before it is called blank.
+const SAMPLES: u64 = 512;
+/// Where ext keeps its first copies of a superblock: group 1, 3, 5 and 7 of blocks of 1, 2 and 4 KiB, as mke2fs lays them out.
+const EXT_COPIES: [u64; 12] = [
+    8193 << 10,
+    (3 * 8192 + 1) << 10,
+    (5 * 8192 + 1) << 10,
+    (7 * 8192 + 1) << 10,
+    16384 << 11,
+    (3 * 16384) << 11,
+    (5 * 16384) << 11,
+    (7 * 16384) << 11,
+    32768 << 12,
+    (3 * 32768) << 12,
+    (5 * 32768) << 12,
+    (7 * 32768) << 12,
+];
+
+/// The pages that are looked at besides [`ranges`] before a device of `size` bytes is called blank: where copies of an ext superblock are left
+/// when its head was erased, and some all over it. That no signature is there does not say that no data is.
+pub fn samples(size: u64) -> Vec<(u64, u64)> {
+    let step = (size / SAMPLES / COPY * COPY).max(COPY);
+    let spread = (0..SAMPLES).map(|index| index * step);
+    let mut pages: Vec<u64> = spread.chain(EXT_COPIES.map(|at| at / COPY * COPY)).filter(|at| *at < size).collect();
+    pages.sort_unstable();
+    pages.dedup();
+    pages.into_iter().map(|at| (at, (at + COPY).min(size))).collect()
+}
+
+/// The first byte in [`samples`] that is not zero, with those after it.
+///
+/// # Errors
+/// A page could not be read.
+pub fn sampled_data(reader: &dyn ReadAt) -> Result<Option<(u64, Vec<u8>)>, ReadFailure> {
+    let size = reader.size().map_err(|error| ReadFailure { offset: 0, cause: error.to_string() })?;
+    for (start, end) in samples(size) {
+        let bytes = read(reader, start, end - start)?;
+        if let Some(at) = first_nonzero(&bytes) {
+            return Ok(Some((start + at as u64, bytes[at..bytes.len().min(at + 16)].to_vec())));
+        }
+    }
+    Ok(None)
+}
+
 /// What was read of a device.
 pub struct View<'a> {
     reader: &'a dyn ReadAt,
