@@ -144,7 +144,7 @@ fn an_approval_to_wipe_a_volume_is_for_the_disk_that_the_volume_was_on() {
         place.write("m.toml", &DEVICE.replace("ext4", "xfs"));
         let before = checksum(&file);
 
-        let (planned, shown) = place.exit(&["plan", "m.toml", "--detailed-exitcode", "--approve", "volume.data=wipe"]);
+        let (planned, shown) = place.exit(&["plan", "m.toml", "--detailed-exitcode"]);
         let (code, said) = place.exit(&["apply", "m.toml", "--yes", "--approve", "volume.data=wipe"]);
 
         assert_eq!((planned, code), (5, 5), "{content}: {shown}\n{said}");
@@ -224,7 +224,7 @@ fn nothing_is_made_in_a_pool_whose_files_others_may_exchange() {
     let pool = place.join("pool");
     fs::set_permissions(&pool, fs::Permissions::from_mode(0o777)).unwrap();
     let before = fs::read_dir(&pool).unwrap().count();
-    let more = super::machine::ONE_VOLUME.replace("[pods.", "[volumes.more]\ncapacity = \"16MiB\"\n[pods.");
+    let more = super::machine::ONE_VOLUME.replace("[pods.web]", "[volumes.more]\ncapacity = \"16MiB\"\n[pods.web]");
     place.write("more.toml", &more);
 
     for words in [
