@@ -153,7 +153,10 @@ pub(super) const fn host_code(kind: ErrorKind) -> (&'static str, &'static str) {
         ErrorKind::NotEmpty => ("not-empty", "empty the directory, and apply again"),
         ErrorKind::NoSpace => ("no-space", "free some space, or use a pool on a larger file system, and apply again"),
         ErrorKind::ReadOnly => ("read-only", "remount it writable; the kernel log may say why it is read-only"),
-        ErrorKind::Permission => ("permission", "run as root; 'csictl doctor' names what is missing"),
+        ErrorKind::Permission => (
+            "permission",
+            "run as root; where you do, 'csictl doctor' names what is missing, and lsattr an immutable file (chattr -i)",
+        ),
         ErrorKind::Unsupported => ("unsupported", "'csictl doctor' names what this machine lacks"),
         ErrorKind::MissingTool => ("missing-tool", "'csictl doctor' names the package to install"),
         ErrorKind::ToolFailed => ("tool-failed", "the tool's own words are above; apply again once it is put right"),

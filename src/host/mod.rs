@@ -112,6 +112,13 @@ pub trait Observe: Send + Sync {
     /// The size the file system on a device or in an image says it has.
     fn filesystem_size(&self, path: &Path, fs: FsType) -> Result<Capacity>;
 
+    /// Whether a mounted file system is frozen, so that every write to it waits; `None` where its type does not tell without a write (btrfs)
+    /// or it can't be asked. Never waits itself.
+    fn frozen(&self, mount: &Mount) -> Option<bool> {
+        let _ = mount;
+        None
+    }
+
     /// Use of the mounted file system at `path`.
     fn usage(&self, path: &Path) -> Result<FsUsage>;
 

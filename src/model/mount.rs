@@ -93,6 +93,7 @@ pub struct MountTable {
     mounts: Vec<Mount>,
     by_target: HashMap<PathBuf, Vec<usize>>,
     by_device: HashMap<BlockId, Vec<usize>>,
+    by_id: HashMap<u64, usize>,
 }
 
 impl MountTable {
@@ -103,6 +104,7 @@ impl MountTable {
             let index = table.mounts.len();
             table.by_target.entry(mount.target.clone()).or_default().push(index);
             table.by_device.entry(mount.device).or_default().push(index);
+            table.by_id.insert(mount.id, index);
             table.mounts.push(mount);
         }
         table
@@ -136,6 +138,20 @@ impl MountTable {
     /// Every mount of the file system on this device.
     pub fn of_device(&self, device: BlockId) -> impl Iterator<Item = &Mount> {
         self.by_device.get(&device).into_iter().flatten().map(|&index| &self.mounts[index])
+    }
+
+    /// The mount that was made over this one, on a directory above it or above one that it lies on, so that nobody reaches it any more.
+    pub fn covering(&self, mount: &Mount) -> Option<&Mount> {
+        let mut below = mount;
+        // No chain of mounts is longer than all of them; the kernel's has no circles.
+        for _ in 0..self.mounts.len() {
+            let over = |above: &Path| self.at(above).find(|over| over.parent == below.parent && over.id != below.id);
+            if let Some(cover) = below.target.ancestors().skip(1).find_map(over) {
+                return Some(cover);
+            }
+            below = &self.mounts[*self.by_id.get(&below.parent)?];
+        }
+        None
     }
 
     /// The mount that `path` lies on: the deepest one at or above it.

@@ -60,14 +60,21 @@ pub struct ObservedVolume {
     pub backing: ObservedBacking,
     /// The loop device its image is attached to.
     pub loop_device: Option<LoopDevice>,
+    /// Whether the file behind that device, though it is not in its image's place, has a name elsewhere: it was moved, and nothing is lost with
+    /// the device.
+    pub moved_elsewhere: bool,
     /// What is on its device or in its image; `None` where nobody had to look (a record says it was formatted).
     pub probe: Option<Probe>,
     /// The mount at its staging path that is its own.
     pub staged: Option<ObservedStage>,
+    /// Whether what is staged is frozen, so that every write to it waits, and not for a copy that csictl makes.
+    pub frozen: bool,
     /// Its publishes: mounts at targets that show its file system or device node.
     pub published: Vec<ObservedPublish>,
     /// Targets at which something else was mounted over a mount of its own: what, in words.
     pub covered: Vec<(PathBuf, String)>,
+    /// Publishes that nobody can reach, since something was mounted over a directory above them.
+    pub hidden: Vec<Hidden>,
     /// What is at the paths inside it that pods want to see, by sub_path; looked at while it is staged.
     pub inside: BTreeMap<PathBuf, ObservedTarget>,
     /// Bytes in use: of the file system when staged, of the image otherwise.
@@ -163,6 +170,19 @@ pub struct ObservedPublish {
     pub sub_path: Option<PathBuf>,
     /// A bound device node that is the volume's no longer: its loop device is gone, or another.
     pub stale: bool,
+}
+
+/// A publish that is there and cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    /// Where it is.
+    pub target: PathBuf,
+    /// Where something was mounted over it.
+    pub over: PathBuf,
+    /// What, in words.
+    pub what: String,
+    /// Whether no volume is known to be published there.
+    pub foreign: bool,
 }
 
 /// A snapshot as seen.

@@ -225,11 +225,17 @@ pub(super) fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
         draft.refused.push(guards::grown_too_little(&object, to));
     } else if to > image.size || to > applied || loop_is_short(course.seen, to) {
         course.grow = Some(Growth { from: applied.min(image.size), to });
-        course.cycle = offline_growth(course, draft.observed);
-    } else if image.size > to {
-        draft
-            .notes
-            .push((object, format!("it was grown elsewhere: {} instead of {to}; nothing is changed", image.size)));
+        // Where all that is asked for is there already, it only has to be written down.
+        if to > image.size || record.growing.is_some() || loop_is_short(course.seen, to) {
+            course.cycle = offline_growth(course, draft.observed);
+        }
+    }
+    if image.size > to && to >= applied {
+        let note = format!(
+            "it was grown elsewhere: {} instead of {to}; its file system takes all of it when it is staged",
+            image.size
+        );
+        draft.notes.push((object, note));
     }
 }
 

@@ -106,6 +106,9 @@ fn staging(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSp
     if staged.depth > 1 {
         found.push("staging mount", "one mount", &format!("{} on each other", staged.depth));
     }
+    if seen.frozen {
+        found.push("filesystem", "writable", "frozen: every write to it waits");
+    }
     for (expected, is) in wrong_options(&record.spec, seen) {
         found.push("mount_options", &expected, &is);
     }
@@ -136,6 +139,10 @@ fn target(
             }
             // What the manifest changed since is a change, not a drift.
             let asked = asked.unwrap_or(publish);
+            if let Some(hidden) = seen.hidden.iter().find(|hidden| hidden.target == publish.target) {
+                let is = format!("hidden: {} is mounted over {}", hidden.what, hidden.over.display());
+                found.push("mount", &path, &is);
+            }
             if let Some((expected, is)) = wrong_mount(&record.spec, published, asked) {
                 found.push("mount", &format!("{path} {expected}"), &is);
             }

@@ -211,8 +211,10 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
             out.moving.push(node);
             out.needs_backing.push(node);
         }
-        if !course.spec.is_raw() && (fresh || seen.staged.is_none()) {
-            let node = graph.push(Action::Stage(stage(course, layout)), Risk::None, wanted_by(course));
+        if !course.spec.is_raw() && (fresh || seen.staged.is_none() || seen.frozen) {
+            let thaws = !fresh && seen.staged.is_some();
+            let why = if thaws { "it is frozen: it is thawed".to_owned() } else { wanted_by(course) };
+            let node = graph.push(Action::Stage(stage(course, layout)), Risk::None, why);
             graph.edges(&before, node);
             before = vec![node];
             out.moving.push(node);

@@ -206,6 +206,7 @@ pub(super) fn last_bytes(course: &Course<'_>) -> Option<Refused> {
     let device = course.seen.loop_device.as_ref().filter(|_| course.seen.unknown.is_empty())?;
     let what = match &course.seen.backing {
         ObservedBacking::Image(image) if image.file == device.backing => return None,
+        _ if course.seen.moved_elsewhere => return None,
         ObservedBacking::Missing => "is gone",
         _ => "was replaced",
     };
@@ -250,7 +251,12 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
         other => {
             let uuid = record.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
             let message = format!("it should hold {fs}{uuid} and holds {other}");
-            Some(refuse("wrong-identity", object, message, format!("find out who wrote to it; {}", begin_anew(course))))
+            let help = format!(
+                "find out who wrote to it; if it is right and the record is another's, move the record away (volumes/ in the state directory) and \
+                 apply; else {}",
+                begin_anew(course)
+            );
+            Some(refuse("wrong-identity", object, message, help))
         }
     }
 }

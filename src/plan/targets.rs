@@ -20,6 +20,7 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
     for course in courses {
         let object = ObjectRef::Volume(course.id.clone());
         draft.refused.extend(covered_mounts(&object, course));
+        draft.refused.extend(hidden(&object, course));
         draft.refused.extend(foreign_stage(&object, course));
         for publish in course.coming() {
             draft.refused.extend(inside(&object, course, publish));
@@ -60,6 +61,23 @@ fn covered_mounts(object: &ObjectRef, course: &Course<'_>) -> Vec<Refused> {
             let path = target.display();
             let message = format!("{over} is mounted over it at {path}");
             refuse("foreign", object, message, format!("unmount that yourself (umount {path}); csictl leaves it alone"))
+        })
+        .collect()
+}
+
+/// Something else was mounted over a directory above a publish: nobody sees it, and nobody can take it away.
+fn hidden(object: &ObjectRef, course: &Course<'_>) -> Vec<Refused> {
+    let concerned = |target: &Path| {
+        course.publishes.iter().any(|publish| publish.target == target)
+            || course.leaving().iter().any(|leaving| leaving.target == target)
+    };
+    let hidden = course.seen.hidden.iter().filter(|hidden| hidden.foreign && concerned(&hidden.target));
+    hidden
+        .map(|hidden| {
+            let (target, over) = (hidden.target.display(), hidden.over.display());
+            let message =
+                format!("what is mounted at {target} cannot be reached: {} is mounted over {over}", hidden.what);
+            refuse("foreign", object, message, format!("unmount that yourself (umount {over}); csictl leaves it alone"))
         })
         .collect()
 }

@@ -30,7 +30,8 @@ fn locks(host: &dyn Host, layout: &Layout) -> Result<usize, HostError> {
         }
         let path = layout.locks().join(&name);
         let held = match host.lock(&path, LockMode::Exclusive, Duration::ZERO) {
-            Err(error) if error.kind == ErrorKind::LockHeld => continue,
+            // What is no file is shown by gc, and is nobody's to remove.
+            Err(error) if matches!(error.kind, ErrorKind::LockHeld | ErrorKind::Foreign) => continue,
             answer => answer?,
         };
         // Who had it until now may have made what it is for.

@@ -14,6 +14,7 @@ mod mkfs;
 mod modify;
 mod oracle;
 mod pools;
+mod power;
 mod programs;
 mod records;
 #[cfg(feature = "serve")]

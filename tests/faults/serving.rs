@@ -309,6 +309,60 @@ fn more_calls_in_flight_than_are_let_in_cost_bounded_memory_and_lose_nothing() {
     assert_eq!(listed.entries.len(), 1);
 }
 
+/// Each of these calls takes locks, a lane and a place on the disk, more of them at once than are let in.
+#[test]
+fn volumes_made_and_deleted_all_at_once_are_all_made_and_all_gone() {
+    let place = Place::new();
+    let serving = Serving::start(&place, &[]);
+    let volumes = rounds(300, 2_000);
+    let before = memory(serving.pid()).unwrap();
+    let begun = Instant::now();
+    let again = [Code::Aborted, Code::ResourceExhausted, Code::Unavailable];
+    let turned_away = serving.block_on(async {
+        let mut running = tokio::task::JoinSet::new();
+        for n in 0..volumes {
+            let mut controller = serving.controller();
+            running.spawn(async move {
+                let mut turned_away = 0;
+                let mut request = create(&format!("tiny-{n}"), "ext4", 1);
+                request.volume_capabilities = vec![calls::block()];
+                let id = loop {
+                    match controller.create_volume(request.clone()).await {
+                        Ok(answer) => break answer.into_inner().volume.unwrap().volume_id,
+                        Err(status) => assert!(again.contains(&status.code()), "{status:?}"),
+                    }
+                    turned_away += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                };
+                loop {
+                    let request = DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
+                    match controller.delete_volume(request).await {
+                        Ok(_) => break turned_away,
+                        Err(status) => assert!(again.contains(&status.code()), "{status:?}"),
+                    }
+                    turned_away += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        }
+        running.join_all().await.into_iter().sum::<usize>()
+    });
+    let held = memory(serving.pid()).unwrap();
+    told(&format!(
+        "{volumes} volumes made and deleted at once in {:?}: {turned_away} calls turned away, server's VmHWM {before} KiB, then {held} KiB",
+        begun.elapsed()
+    ));
+    assert!(held < 256 * 1024, "the server held {held} KiB");
+    assert_eq!(serving.ok(serving.controller().list_volumes(ListVolumesRequest::default())).entries.len(), 0);
+    assert_eq!(serving.end(), Some(0));
+    for folder in [place.state().join("volumes"), place.state().join("pool"), place.run().join("room")] {
+        let left: Vec<_> =
+            std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    assert_eq!(place.loops().len(), 0);
+}
+
 #[test]
 fn many_volumes_go_up_and_down_and_many_records_are_listed() {
     let (volumes, records) = (rounds(100, 2_000), rounds(500, 10_000));

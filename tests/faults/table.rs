@@ -7,7 +7,7 @@ use std::path::Path;
 /// A fault and the tests of it.
 type Row = (&'static str, &'static [&'static str]);
 
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 33] = [
     (
         "SIGKILL at every call of apply, destroy, expand, modify, snapshot, delete",
         &[
@@ -96,6 +96,7 @@ const ROWS: [Row; 30] = [
         "power cut",
         &[
             "after_a_power_cut_the_last_acknowledged_state_or_a_newer_one_is_there",
+            "a_power_cut_in_a_snapshot_growth_replacement_or_deletion_leaves_what_was_synced",
             "a_power_cut_leaves_what_was_acknowledged",
         ],
     ),
@@ -167,10 +168,31 @@ const ROWS: [Row; 30] = [
         ],
     ),
     (
+        "frozen by somebody else",
+        &[
+            "a_volume_frozen_by_another_is_seen_and_every_command_gets_out",
+            "a_frozen_volume_comes_down_though_somebody_waits_for_a_write_to_it",
+        ],
+    ),
+    (
+        "something else at a name of csictl's own",
+        &["what_is_no_file_at_a_name_of_csictls_own_is_named_and_hangs_nobody"],
+    ),
+    (
+        "a mount over a publish, an image moved or grown by hand, a stage moved away",
+        &[
+            "a_publish_under_a_later_mount_is_drift_and_says_what_hides_it",
+            "an_image_that_was_moved_while_it_is_up_is_lost_to_nobody_and_comes_down",
+            "an_image_grown_by_hand_meets_a_smaller_growth_without_a_pause_and_for_good",
+            "a_stage_that_was_moved_away_is_named",
+        ],
+    ),
+    (
         "killed while frozen",
         &[
             "it_thaws_when_its_process_is_killed",
             "what_somebody_left_frozen_is_thawed",
+            "what_a_snapshot_killed_with_its_keeper_left_frozen_is_thawed_by_apply_gc_and_serve",
             "what_was_frozen_when_all_was_killed_and_its_namespace_went_is_brought_back_by_whatever_runs_next",
         ],
     ),
@@ -187,6 +209,7 @@ const ROWS: [Row; 30] = [
         "more than is meant to be borne",
         &[
             "more_calls_in_flight_than_are_let_in_cost_bounded_memory_and_lose_nothing",
+            "volumes_made_and_deleted_all_at_once_are_all_made_and_all_gone",
             "many_volumes_go_up_and_down_and_many_records_are_listed",
         ],
     ),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use csictl::host::linux::LinuxHost;
 use csictl::host::{ErrorKind, Host};
@@ -60,6 +60,13 @@ fn it_thaws_when_its_process_is_killed() {
         writeln!(stdout, "\nfrozen").and_then(|()| stdout.flush()).unwrap();
         thread::sleep(Duration::from_secs(60));
     }
+    // A machine that is busy with other things gets further tries.
+    let thawed: Vec<Duration> = (0..4).map(|_| killed()).collect();
+    assert!(thawed.iter().any(|after| *after < Duration::from_secs(1)), "{thawed:?}");
+}
+
+/// How long after its process was killed a frozen file system takes writes again.
+fn killed() -> Duration {
     let rig = Rig::new();
     let staged = rig.staged("stage");
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -73,8 +80,11 @@ fn it_thaws_when_its_process_is_killed() {
     let waiting = writer(&staged.path);
     assert!(waiting.recv_timeout(Duration::from_millis(200)).is_err(), "a write went into a frozen file system");
     child.kill().unwrap();
-    child.wait().unwrap();
+    let begun = Instant::now();
     waiting.recv_timeout(Duration::from_secs(10)).expect("thawed");
+    let after = begun.elapsed();
+    child.wait().unwrap();
+    after
 }
 
 #[test]

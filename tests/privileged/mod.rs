@@ -8,6 +8,7 @@ mod growth;
 mod helpers;
 mod images;
 mod loops;
+mod meddled;
 mod mounts;
 mod options;
 mod probe;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -32,15 +33,66 @@ fn file_of(name: &str) -> Option<std::path::PathBuf> {
     places.into_iter().map(|place| Path::new(ROOT).join(place)).find(|place| place.exists())
 }
 
+/// The tests of this binary that would run, by its own word.
+fn of_this_binary() -> BTreeSet<String> {
+    let list = |more: &[&str]| {
+        let mut this = Command::new(std::env::current_exe().unwrap());
+        let output = this.args(["--list", "--format", "terse"]).args(more).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let ignored = list(&["--ignored"]);
+    list(&[]).into_iter().filter(|name| !ignored.contains(name)).collect()
+}
+
+/// Whether a source has a function of this name that is a test: its attributes are above it, and none ignores it.
+fn has_test(source: &str, function: &str) -> bool {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let is = |line: &str| {
+        line.strip_prefix("pub ")
+            .unwrap_or(line)
+            .strip_prefix("fn ")
+            .is_some_and(|rest| rest.strip_prefix(function).is_some_and(|rest| rest.starts_with('(')))
+    };
+    lines.iter().enumerate().filter(|(_, line)| is(line)).any(|(at, _)| {
+        let above = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+        let attributes: Vec<_> = above.filter(|line| line.starts_with("#[")).collect();
+        attributes.contains(&&"#[test]") && !attributes.iter().any(|line| line.starts_with("#[ignore"))
+    })
+}
+
 #[test]
-fn every_test_it_names_exists() {
+fn every_test_it_names_exists_and_runs() {
     let names = named(&text());
     assert!(names.len() > 40, "only {} tests are named", names.len());
-    for name in names {
-        let file = file_of(&name).unwrap_or_else(|| panic!("no file for {name}"));
+    let here = of_this_binary();
+    for name in names.difference(&here) {
+        // Tests beside the code, and those of other binaries, are in no list of this one.
+        let file = file_of(name).unwrap_or_else(|| panic!("no file for {name}"));
+        let elsewhere =
+            ["src", "tests/concurrency"].iter().any(|folder| file.starts_with(Path::new(ROOT).join(folder)));
         let (_, function) = name.rsplit_once("::").unwrap();
         let source = fs::read_to_string(&file).unwrap();
-        assert!(source.contains(&format!("fn {function}(")), "{} has no test {function}", file.display());
+        assert!(elsewhere && has_test(&source, function), "{} has no test {function}", file.display());
+    }
+}
+
+#[test]
+fn only_a_test_counts_as_one() {
+    let cases = [
+        ("#[test]\nfn it_holds() {}", true),
+        ("#[test]\n#[should_panic]\nfn it_holds() {}", true),
+        ("    #[test]\n    /// Told.\n    fn it_holds() {}", true),
+        ("fn it_holds() {}", false),
+        ("// #[test]\n// fn it_holds() {}", false),
+        ("#[test]\n#[ignore]\nfn it_holds() {}", false),
+        ("#[test]\n#[ignore = \"slow\"]\nfn it_holds() {}", false),
+        ("#[test]\nfn it_holds_more() {}", false),
+        ("#[test]\nfn other() {}\nfn it_holds() {}", false),
+    ];
+    for (source, counts) in cases {
+        assert_eq!(has_test(source, "it_holds"), counts, "{source}");
     }
 }
 

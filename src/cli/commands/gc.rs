@@ -43,8 +43,9 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
         .filter(|leftover| args.approve.iter().any(|arg| names(arg, leftover)))
         .filter_map(Leftover::approval)
         .collect();
+    let is_approved = |leftover: &Leftover| leftover.approval().is_none_or(|needed| approved.contains(&needed));
     let removable: Vec<&Leftover> =
-        found.iter().filter(|leftover| leftover.approval().is_none_or(|needed| approved.contains(&needed))).collect();
+        found.iter().filter(|leftover| !leftover.is_only_shown() && is_approved(leftover)).collect();
     for arg in args.approve.iter().filter(|arg| !found.iter().any(|leftover| names(arg, leftover))) {
         let kind = if matches!(arg.kind, ApproveKind::Volume) { "volume" } else { "snapshot" };
         context.printer.note(format!("--approve {kind}.{}={}: nothing that is left over needs it", arg.name, arg.loss));

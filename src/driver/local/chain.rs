@@ -3,6 +3,7 @@
 //! The boot-scoped record is written once for both, by unstage, which mostly removes it: a kill in between leaves what a kill between an
 //! unmount and its record leaves. Mounts and loop devices are never kept: others change them without our lock, so every verb looks at them itself.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,7 @@ impl Kept {
 
     fn into_session(self, driver: &LocalDriver) -> Session<'_> {
         let Self { id, lock, record, run, unwritten } = self;
-        Session { driver, id, lock, record, run, unwritten }
+        Session { driver, id, lock, record, run, unwritten, thawed: Cell::default() }
     }
 }
 
@@ -127,7 +128,7 @@ pub(super) fn runs_here(driver: &LocalDriver) -> bool {
 
 /// Keeps a session for the next step on this thread, if it runs steps; else it ends here.
 pub(super) fn keep(session: Session<'_>) {
-    let Session { driver, id, lock, record, run, unwritten } = session;
+    let Session { driver, id, lock, record, run, unwritten, thawed: _ } = session;
     if let Some(kept) = driver.chains.of_threads().get_mut(&thread::current().id()) {
         *kept = Some(Kept { id, lock, record, run, unwritten });
     }

@@ -51,11 +51,11 @@ fn expand_image(
     s: &mut Session<'_>,
     mut record: VolumeRecord,
     backing: &ImageBacking,
-    to: Capacity,
+    asked: Capacity,
 ) -> Result<Outcome> {
     let image = guard::image(s, &record, backing)?;
     let (file, size) = guard::size_of(&image);
-    let to = to.max(size);
+    let to = asked.max(size);
     growth::is_enough(s, record.spec.fs_type(), size, to)?;
     let mut device = own::loop_of(s, &record)?;
     let mount_point = mounted_at(s, &record)?;
@@ -102,7 +102,8 @@ fn expand_image(
         done = changed(done, grow(s, &record, fs, &image.path, device.as_ref(), mount_point)?);
     }
     if let Some(range) = &mut record.spec.capacity {
-        range.required = to;
+        // An orchestrator is told what there is; of a manifest's volume that is larger than asked for, what is asked for stays asked for.
+        range.required = if record.spec.owner == Owner::Csi { to } else { asked.max(range.required) };
         range.limit = range.limit.filter(|limit| *limit >= to);
     }
     if s.record.present() != Some(&record) {

@@ -20,7 +20,7 @@ use crate::state::{GlobalLock, Reader, StateError};
 
 use super::own::describe;
 use super::session::{host_failure, state_error};
-use super::{deleted, frozen, group};
+use super::{deleted, frozen, group, in_the_way};
 
 /// Something that a crashed run left.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,6 +39,11 @@ pub enum Leftover {
     },
     /// A temporary file in a pool.
     Temporary {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something that is no file where csictl keeps one of its own. Nobody knows whose it is, so it is only shown.
+    InTheWay {
         /// Where.
         path: PathBuf,
     },
@@ -104,6 +109,7 @@ impl fmt::Display for Leftover {
             Self::Frozen { volume } => write!(f, "frozen file system of volume {volume}"),
             Self::Group { group } => write!(f, "unfinished {}", ObjectRef::Group(group.clone())),
             Self::Temporary { path } => write!(f, "temporary file {}", path.display()),
+            Self::InTheWay { path } => write!(f, "{}, which is no file", path.display()),
             Self::Loop { index, image, .. } => write!(f, "/dev/loop{index} on {}", image.display()),
             Self::Image { path, volume, .. } => write!(f, "image {} of volume {volume}", path.display()),
             Self::Snapshot { path, snapshot, .. } => write!(f, "snapshot {} ({snapshot})", path.display()),
@@ -116,12 +122,15 @@ impl Leftover {
     /// Why it is one.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Frozen { .. } => "its snapshot or copy was never ended, and writes to it wait until it is thawed",
+            Self::Frozen { .. } => {
+                "its copy was never ended, or somebody froze it: writes to it wait until it is thawed"
+            }
             Self::Group { .. } => "taking or deleting it was interrupted; what was begun is ended",
             Self::Temporary { path } if growth_of(path).is_some() => {
                 "what a growth had left to do, of an image that is gone"
             }
             Self::Temporary { .. } => "an image or snapshot that was never finished",
+            Self::InTheWay { .. } => "it is in the way of a file of csictl's own: remove it by hand",
             Self::Loop { .. } => "its image says it is csictl's, and no volume is recorded for it",
             Self::Image { .. } | Self::Snapshot { .. } => "it says it is csictl's, and nothing is recorded for it",
             Self::Mount { .. } => "it lies in csictl's run directory, and no volume is recorded for it",
@@ -136,6 +145,11 @@ impl Leftover {
             _ => return None,
         };
         Some(Approval { object, loss: Loss::Delete })
+    }
+
+    /// Whether it is only shown: what it is, and whose, nobody here can know.
+    pub const fn is_only_shown(&self) -> bool {
+        matches!(self, Self::InTheWay { .. })
     }
 
     /// How that approval is typed: by the whole id, since no record has a name for it.
@@ -183,16 +197,18 @@ pub fn look(
             directories.extend(record.path.parent().map(PathBuf::from));
         }
     }
-    let frozen = marked(host, layout)?;
+    let loops = host.loops()?;
+    let mounts = host.mount_table()?;
+    let mut frozen: BTreeSet<VolumeId> = marked(host, layout)?.into_iter().collect();
+    frozen.extend(frozen_by_others(host, layout, &mounts, &ids)?);
     let mut found: Vec<Leftover> = frozen.into_iter().map(|volume| Leftover::Frozen { volume }).collect();
     found.extend(group::unfinished(&reader)?.into_iter().map(|group| Leftover::Group { group }));
     let spoken_for = group::spoken_for(&reader)?;
-    let loops = host.loops()?;
-    let mounts = host.mount_table()?;
+    let in_the_way: BTreeSet<PathBuf> = in_the_way::find(host, layout, directories.iter())?.into_iter().collect();
     for directory in &directories {
         for name in host.list(directory)? {
             let path = directory.join(&name);
-            if spoken_for.contains(&path) {
+            if spoken_for.contains(&path) || in_the_way.contains(&path) {
                 continue;
             }
             if temporary_of(&path).is_some() {
@@ -230,6 +246,7 @@ pub fn look(
             }
         }
     }
+    found.extend(in_the_way.into_iter().map(|path| Leftover::InTheWay { path }));
     for mount in stray_mounts(layout, &mounts, &ids) {
         let volume = mount.target.file_name().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
         let elsewhere = |other: &&Mount| other.device == mount.device && other.root.starts_with(&mount.root);
@@ -295,7 +312,7 @@ pub fn clear_temporaries(
         for name in host.list(directory)? {
             let path = directory.join(&name);
             let Some(id) = temporary_of(&path).or_else(|| record_temporary_of(&path)) else { continue };
-            if !is_of(owner, &id) {
+            if !is_of(owner, &id) || in_the_way::is_no_file(host, &path) {
                 continue;
             }
             let of_snapshot = *directory == layout.snapshots() || path.to_string_lossy().ends_with(".snap.part");
@@ -374,6 +391,7 @@ pub fn remove(
     let _alone = GlobalLock::exclusive(host, layout, timeout).map_err(state)?;
     let pools: Vec<PathBuf> = match leftover {
         Leftover::Temporary { path }
+        | Leftover::InTheWay { path }
         | Leftover::Loop { image: path, .. }
         | Leftover::Image { path, .. }
         | Leftover::Snapshot { path, .. } => path.parent().map(PathBuf::from).into_iter().collect(),
@@ -389,6 +407,11 @@ pub fn remove(
                 group::finish(host, layout, record)?;
             }
             Ok(Done::Changed)
+        }
+        Leftover::InTheWay { path } => {
+            let message = format!("{} is no file, and in the way of one of csictl's own", path.display());
+            let help = format!("see what it is, and remove it by hand: ls -ld {0}; rm -r {0}", path.display());
+            Err(DriverError::refused(Refusal::Foreign, object, message, help))
         }
         Leftover::Temporary { path } => {
             // A helper whose csictl was killed may still be writing to it, and keeps the volume's lock until it ends.
@@ -464,6 +487,9 @@ fn object_of(leftover: &Leftover) -> ObjectRef {
         Leftover::Snapshot { snapshot, .. } => return ObjectRef::Snapshot(snapshot.clone()),
         Leftover::Frozen { volume } | Leftover::Image { volume, .. } => Some(volume.clone()),
         Leftover::Temporary { path } => temporary_of(path).or_else(|| growth_of(path)),
+        Leftover::InTheWay { path } => {
+            temporary_of(path).or_else(|| growth_of(path)).or_else(|| record_temporary_of(path))
+        }
         Leftover::Loop { image, .. } => image.file_stem().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
         Leftover::Mount { target, .. } => target.file_name().and_then(OsStr::to_str).and_then(|id| id.parse().ok()),
     };
@@ -487,6 +513,25 @@ pub fn thaw_left(host: &dyn Host, layout: &Layout) -> std::result::Result<Vec<Pa
 fn marked(host: &dyn Observe, layout: &Layout) -> std::result::Result<Vec<VolumeId>, HostError> {
     let names = host.list(&layout.frozen())?;
     Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
+/// The volumes that are frozen without a mark.
+fn frozen_by_others(
+    host: &dyn Observe,
+    layout: &Layout,
+    mounts: &MountTable,
+    ids: &BTreeSet<VolumeId>,
+) -> std::result::Result<Vec<VolumeId>, HostError> {
+    let reader = Reader::new(host, layout);
+    let boot = host.facts()?.boot_id;
+    let staged = reader.run_ids().unwrap_or_default().into_iter().filter(|id| ids.contains(id));
+    let is_left = |id: &VolumeId| {
+        let path = reader.run(id, &boot).present().and_then(|run| run.staging_path.clone());
+        let own = || reader.volume(id).present().is_some_and(|record| super::freezing::is_own(&record.spec));
+        let top = path.and_then(|path| mounts.top(&path));
+        top.is_some_and(|top| super::freezing::is_left(host, layout, id, top)) && own()
+    };
+    Ok(staged.filter(is_left).collect())
 }
 
 /// Thaws one volume, nobody else being at work on it, and answers where if it was frozen.

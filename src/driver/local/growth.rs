@@ -60,6 +60,10 @@ pub(super) fn finish(s: &Session<'_>, record: &VolumeRecord, node: &Path) -> Res
     }
     let log = log(s, record);
     s.host().finish_growth(node, &log).map_err(|error| {
+        if error.kind == ErrorKind::Foreign {
+            let help = format!("see what it is, and remove it: ls -ld {}", log.display());
+            return s.refuse(Refusal::Foreign, error.to_string(), help);
+        }
         if error.kind == ErrorKind::Verify {
             // The device it was looked at through may be gone by the time somebody reads this.
             let file = record.spec.backing.as_image().map_or_else(|| node.to_owned(), |image| image.image_path(&s.id));

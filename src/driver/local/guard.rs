@@ -69,7 +69,8 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
         return wrong(
             format!("{} holds file system {theirs}, the record says {ours}", path.display()),
             s.way(
-                "a replacement was interrupted, or another image was put there: apply again, or bring the right one back",
+                "a replacement was interrupted: apply again; or image or record is another volume's: bring the right image back, or \
+                 move the record away (it lies in volumes/ of the state directory) and apply, which goes by the image's own word",
                 "another image was put there: bring the right one back",
             ),
         );

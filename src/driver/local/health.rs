@@ -9,6 +9,7 @@ use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{Allocate, Backing, BlockId, Capacity, ImageBacking, LoopDevice, Mount, ObjectRef, Pool, VolumeId};
 
 use super::LocalDriver;
+use super::freezing::{is_left, is_own};
 use super::guard::is_image_of;
 use super::own::shows_block;
 
@@ -168,6 +169,10 @@ impl LocalDriver {
                     && !super::usage::read_only(record, run.stage_capability.as_ref());
                 if top.super_read_only() && may_write {
                     wrong.push(format!("the file system at {place} has become read-only after an error"));
+                } else if is_own(&record.spec) && is_left(self.host(), self.layout(), &record.spec.id, top) {
+                    wrong.push(format!(
+                        "the file system at {place} is frozen, and every write to it waits: fsfreeze --unfreeze {place}"
+                    ));
                 } else if let Err(error) = self.host().stat(path) {
                     wrong.push(format!("the file system at {place} does not answer: {error}"));
                 }

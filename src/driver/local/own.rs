@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{ErrorKind, FileKind, Observe, Unmount};
@@ -10,6 +11,7 @@ use crate::model::device::LOOP_MAJOR;
 use crate::model::record::VolumeRecord;
 use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind, WasMounted};
 
+use super::freezing;
 use super::guard;
 use super::session::Session;
 
@@ -329,7 +331,8 @@ impl Own {
         guard::not_the_last(s, record, device, &format!("the mount at {}", top.target.display()))
     }
 
-    /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there.
+    /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there. Somebody who
+    /// waits for a write to a frozen file system keeps it busy and cannot be ended: then it is thawed.
     pub fn unmount_all(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
         self.take_away(s, path, trusted_root, false)
     }
@@ -347,11 +350,16 @@ impl Own {
         mut thaw: bool,
     ) -> Result<(Done, Option<Mount>)> {
         let mut done = Done::Already;
-        for _ in 0..MOST_STACKED {
+        let mut thawed = None;
+        let mut left = MOST_STACKED;
+        while left > 0 {
             let stack = self.stack(s, path)?;
-            if thaw && !stack.ours.is_empty() {
-                let _ = s.host().thaw(path);
+            if thaw && stack.top().is_some() {
                 thaw = false;
+                if freezing::thaw(s, path) == Done::Changed {
+                    thawed = Some(Instant::now());
+                    s.thawed.set(true);
+                }
             }
             let Some(top) = stack.top() else {
                 if let (Some(foreign), false) = (&stack.foreign, stack.ours.is_empty()) {
@@ -382,6 +390,17 @@ impl Own {
             {
                 return Err(covered(s, path, &cover));
             }
+            if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Busy) {
+                let first = thawed.is_none() && freezing::thaw(s, path) == Done::Changed;
+                if first {
+                    thawed = Some(Instant::now());
+                    s.thawed.set(true);
+                }
+                if freezing::writers_end(thawed) {
+                    continue;
+                }
+            }
+            left -= 1;
             if answer.map_err(|error| s.busy(error, top.device, Some(path)))? == Done::Changed {
                 done = Done::Changed;
                 if self.without_discards && top.device.major == LOOP_MAJOR {
@@ -401,8 +420,7 @@ impl Own {
 /// The mount that was made over the one at `path`, on a directory above it, so that nobody can reach it any more.
 fn covering(s: &Session<'_>, path: &Path) -> Result<Option<Mount>> {
     let table = s.host().mount_table().map_err(|error| s.fail(error))?;
-    let Some(mount) = table.at(path).last() else { return Ok(None) };
-    Ok(path.ancestors().skip(1).find_map(|above| table.at(above).find(|over| over.parent == mount.parent)).cloned())
+    Ok(table.top(path).and_then(|mount| table.covering(mount)).cloned())
 }
 
 fn covered(s: &Session<'_>, path: &Path, cover: &Mount) -> DriverError {

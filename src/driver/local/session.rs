@@ -1,5 +1,6 @@
 //! One verb at work on one volume: its lock is held, its records are read, and every error names it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId, shell_word};
 use crate::state::{Reader, StateError, Store, VolumeLock};
 
-use super::{LocalDriver, chain};
+use super::{LocalDriver, chain, freezing, own};
 
 /// A locked volume with what is recorded of it.
 pub(super) struct Session<'a> {
@@ -21,6 +22,8 @@ pub(super) struct Session<'a> {
     pub run: Recorded<RunRecord>,
     /// Targets that `run` has lost since it was last written.
     pub unwritten: BTreeSet<PathBuf>,
+    /// Whether this verb had to thaw it.
+    pub thawed: Cell<bool>,
 }
 
 impl LocalDriver {
@@ -69,7 +72,15 @@ impl LocalDriver {
             .map_err(|error| state_error(&object, error))?;
         let record = self.reader().volume(id);
         let run = self.reader().run(id, &boot);
-        Ok(Session { driver: self, id: id.clone(), lock, record, run, unwritten: BTreeSet::new() })
+        Ok(Session {
+            driver: self,
+            id: id.clone(),
+            lock,
+            record,
+            run,
+            unwritten: BTreeSet::new(),
+            thawed: Cell::default(),
+        })
     }
 }
 
@@ -300,9 +311,21 @@ impl<'a> Session<'a> {
         Ok(notes)
     }
 
+    /// What is worth saying of a verb that thawed it.
+    pub fn thawed_note(&self) -> Option<String> {
+        self.thawed.take().then(|| freezing::NOTE.to_owned())
+    }
+
     /// Where its loop device probably is: as recorded, or as attached by this process a moment ago.
     pub fn hint(&self) -> Option<u32> {
         self.run.present().and_then(|run| run.loop_index).or_else(|| self.driver.held_index(&self.id))
+    }
+
+    /// The mounts of a device, in words: one that somebody moved away keeps it busy with nobody in it.
+    fn mounts_of(&self, device: BlockId) -> Vec<String> {
+        let Ok(table) = self.host().mount_table() else { return Vec::new() };
+        let shown = table.iter().filter(|mount| own::shows_block(self.host(), mount, device));
+        shown.take(HOLDERS_NAMED).map(|mount| format!("a mount at {}", mount.target.display())).collect()
     }
 
     /// An error for something busy that names who keeps it so.
@@ -315,9 +338,13 @@ impl<'a> Session<'a> {
         if holders.len() > who.len() {
             who.push(format!("and {} more", holders.len() - who.len()));
         }
-        let who = if who.is_empty() { "no process of this machine was found".to_owned() } else { who.join("; ") };
         let processes = holders.iter().any(|holder| holder.pid != Holder::NO_PROCESS);
-        let next = if processes || holders.is_empty() { "end them" } else { "unmount them" };
+        if holders.is_empty() && target.is_none() {
+            who.extend(self.mounts_of(device));
+        }
+        let unmount = !(processes || who.is_empty());
+        let who = if who.is_empty() { "no process of this machine was found".to_owned() } else { who.join("; ") };
+        let next = if unmount { "unmount them" } else { "end them" };
         let place = target.map_or_else(|| error.object.display().to_string(), |target| target.display().to_string());
         self.refuse(
             Refusal::Busy,

@@ -12,7 +12,7 @@ use crate::model::{Allocate, Backing, BlockId, DiskId, Done, FsType, Ownership, 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, attach, guard, places, ready, usage};
+use super::{LocalDriver, attach, freezing, guard, places, ready, usage};
 
 pub(super) fn stage(driver: &LocalDriver, request: &StageRequest) -> Result<Outcome> {
     let mut s = driver.open(&request.id)?;
@@ -50,9 +50,13 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     let staged = stack.top().is_some();
     let mut done = Done::Already;
     if staged {
-        // A killed snapshot may have left it frozen, and its writers unkillable.
-        let _ = s.host().thaw(&request.staging_path);
+        // A killed snapshot, or anybody, may have left it frozen, and its writers unkillable.
+        let thawed = freezing::thaw(s, &request.staging_path);
         done = restage(s, &record, request, &options, stack.ours.len())?;
+        if thawed == Done::Changed {
+            done = thawed;
+            notes.push(freezing::NOTE.to_owned());
+        }
     }
     let mut intent = run;
     intent.staging_path = Some(request.staging_path.clone());

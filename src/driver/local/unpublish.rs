@@ -73,6 +73,7 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         s.run = Recorded::Present(run);
         s.unwritten.insert(request.target.clone());
     }
+    notes.extend(s.thawed_note());
     chain::keep(s);
     notes.append(&mut left);
     Ok(Outcome { done, notes })

@@ -38,12 +38,15 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
     if unmounted == Done::Changed {
         done = Done::Changed;
     }
+    let mut left = None;
     // An orchestrator's staging path is the orchestrator's; csictl removes only its own.
     if foreign.is_none() && request.staging_path.starts_with(s.layout().staging()) {
         match s.host().remove_dir(&request.staging_path) {
             Ok(Done::Changed) => done = Done::Changed,
             Ok(Done::Already) => {}
             Err(error) if error.kind == ErrorKind::NotFound => {}
+            // Nothing is mounted there any more; an empty directory too many keeps nobody from taking down.
+            Err(error) if error.kind == ErrorKind::ReadOnly => left = Some(error.to_string()),
             Err(error) => return Err(s.fail(error)),
         }
     }
@@ -80,7 +83,7 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         done = Done::Changed;
         less = Some(record);
     }
-    let notes = s.put_less(less, run)?;
+    let mut notes = s.put_less(less, run)?;
     if notes.is_empty()
         && let Some((file, path)) = s.record.present().and_then(|record| {
             // What a controller published, detach has to write down as no longer so.
@@ -91,6 +94,8 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
     {
         driver.set_unstaged(&s.id, path, file);
     }
+    notes.extend(s.thawed_note());
+    notes.extend(left.map(|cause| format!("taken down, but its directory is left: {cause}")));
     Ok(Outcome { done, notes })
 }
 

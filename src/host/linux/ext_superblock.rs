@@ -19,6 +19,7 @@ pub type Superblock = [u8; ext::SUPERBLOCK_LEN];
 pub const PRIMARY: u64 = ext::SUPERBLOCK;
 
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
+const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const COMPAT_RESIZE_INODE: u32 = 0x10;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_META_BG: u32 = 0x10;
@@ -107,6 +108,11 @@ pub fn can_change(superblock: &Superblock) -> bool {
 /// Whether its checksum seed is written down, so that no checksum but the superblocks' own depends on the UUID.
 pub fn keeps_checksum_seed(superblock: &Superblock) -> bool {
     le32(superblock, 0x60) & INCOMPAT_CSUM_SEED != 0
+}
+
+/// Whether it has a journal.
+pub fn has_journal(superblock: &Superblock) -> bool {
+    le32(superblock, 0x5c) & COMPAT_HAS_JOURNAL != 0
 }
 
 /// Whether a journal waits to be replayed, which would bring an older superblock back.

@@ -1,13 +1,13 @@
 //! Plain looks at files and directories, and the making and removing of single directories.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, FileType};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::errors::{failed, wrong};
 use super::{loopdev, sys};
-use crate::host::{ErrorKind, FileFacts, FileKind, FsUsage, Result};
+use crate::host::{ErrorKind, FileFacts, FileKind, FsUsage, HostError, Result};
 use crate::model::{BlockId, Done};
 
 /// What lies at a path, not following a last link.
@@ -17,6 +17,44 @@ pub fn stat(path: &Path) -> Result<Option<FileFacts>> {
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(failed("look at", path)(error)),
     }
+}
+
+/// Opens a file of csictl's own by its name. Whoever may write to the directory may have put something else there: a link is not followed, a
+/// pipe not waited for.
+pub fn open_regular(act: &'static str, path: &Path, write: bool) -> Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let opened = File::options().read(true).write(write).custom_flags(flags).open(path);
+    let in_the_way = |facts: &fs::Metadata| not_a_file(act, path, facts.file_type());
+    match opened {
+        Ok(file) => {
+            let facts = file.metadata().map_err(failed(act, path))?;
+            if facts.is_file() { Ok(file) } else { Err(in_the_way(&facts)) }
+        }
+        Err(error) => match fs::symlink_metadata(path) {
+            Ok(facts) if !facts.is_file() => Err(in_the_way(&facts)),
+            _ => Err(failed(act, path)(error)),
+        },
+    }
+}
+
+/// What lies where a file of csictl's own belongs.
+pub fn not_a_file(act: &'static str, path: &Path, sort: FileType) -> HostError {
+    let what = match () {
+        () if sort.is_dir() => "a directory",
+        () if sort.is_symlink() => "a symbolic link",
+        () if sort.is_fifo() => "a pipe",
+        () if sort.is_socket() => "a socket",
+        () => "a device",
+    };
+    wrong(ErrorKind::Foreign, act, path, format!("{what} lies where csictl keeps a file of its own: remove it"))
+}
+
+/// Removes what a killed run left at a name that is csictl's own.
+pub fn remove_own(act: &'static str, path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|error| match fs::symlink_metadata(path) {
+        Ok(facts) if facts.is_dir() => not_a_file(act, path, facts.file_type()),
+        _ => failed(act, path)(error),
+    })
 }
 
 /// Nothing there: the path, or a directory on the way.

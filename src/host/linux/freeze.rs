@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
 use super::errors::{failed, refused, wrong};
+use super::ext_superblock;
 use super::sys::{self, FREEZE_FAILED, FREEZE_HELD, FreezeChild};
 use crate::host::request::FreezeGuard;
 use crate::host::{ErrorKind, Freeze, HostError, Result};
-use crate::model::{Done, FsType};
+use crate::model::device::LOOP_MAJOR;
+use crate::model::{Done, FsType, Mount};
 
 const ACT: &str = "freeze";
 const THAW: &str = "thaw";
@@ -69,6 +72,41 @@ pub fn freeze(mount_point: &Path, timeout: Duration) -> Result<Freeze> {
             let _ = sys::thaw(directory.as_fd());
             Err(wrong(ErrorKind::Other, ACT, mount_point, "the child that holds the freeze died"))
         }
+    }
+}
+
+/// Whether a mounted file system is frozen. There is no call that asks, and a write would wait for ever; but a freeze leaves a file system
+/// as if it were unmounted, and that can be read: ext4 takes the word from its superblock that its journal would have to be recovered,
+/// XFS gives back the blocks it keeps for itself. Of btrfs nothing tells.
+pub fn is_frozen(mount: &Mount) -> Option<bool> {
+    if mount.super_read_only() {
+        return Some(false);
+    }
+    match mount.fs_type.as_str() {
+        "ext4" => {
+            let node = if mount.device.major == LOOP_MAJOR {
+                PathBuf::from(format!("/dev/loop{}", mount.device.minor))
+            } else {
+                mount.source.clone()
+            };
+            let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(node).ok()?;
+            let facts = file.metadata().ok()?;
+            let (major, minor) = sys::device_numbers(facts.rdev());
+            if !facts.file_type().is_block_device() || (mount.device.major, mount.device.minor) != (major, minor) {
+                return None;
+            }
+            let superblock = ext_superblock::read(&file, ext_superblock::PRIMARY).ok()??;
+            ext_superblock::has_journal(&superblock).then(|| !ext_superblock::needs_recovery(&superblock))
+        }
+        "xfs" => {
+            let directory = open(ACT, &mount.target).ok()?;
+            let (major, minor) = sys::device_numbers(rustix::fs::fstat(&directory).ok()?.st_dev);
+            if (mount.device.major, mount.device.minor) != (major, minor) {
+                return None;
+            }
+            sys::xfs_blocks_kept_back(directory.as_fd()).ok().map(|kept| kept == 0)
+        }
+        _ => None,
     }
 }
 

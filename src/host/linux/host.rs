@@ -153,6 +153,10 @@ impl Observe for LinuxObserve {
         format::size(path, fs)
     }
 
+    fn frozen(&self, mount: &Mount) -> Option<bool> {
+        freeze::is_frozen(mount)
+    }
+
     fn usage(&self, path: &Path) -> Result<FsUsage> {
         files::usage(path)
     }
@@ -257,6 +261,10 @@ impl Observe for LinuxHost {
 
     fn filesystem_size(&self, path: &Path, fs: FsType) -> Result<Capacity> {
         self.observe.filesystem_size(path, fs)
+    }
+
+    fn frozen(&self, mount: &Mount) -> Option<bool> {
+        self.observe.frozen(mount)
     }
 
     fn usage(&self, path: &Path) -> Result<FsUsage> {

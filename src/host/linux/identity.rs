@@ -17,7 +17,20 @@ const LONGEST: usize = 64 << 10;
 
 /// Who the image says it is; `None` when it says nothing, or nothing that can be read.
 pub fn read(path: &Path) -> Result<Option<ImageIdentity>> {
-    Ok(read_raw(path)?.and_then(|text| serde_json::from_slice(&text).ok()))
+    Ok(read_raw(path)?.and_then(|text| parse(&text)))
+}
+
+/// What an attribute of these bytes says; `None` when that is nothing.
+pub fn parse(text: &[u8]) -> Option<ImageIdentity> {
+    serde_json::from_slice(text).ok()
+}
+
+/// The bytes of an attribute that says this.
+///
+/// # Errors
+/// None that an identity can cause.
+pub fn text(identity: &ImageIdentity) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(identity)
 }
 
 fn read_raw(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -41,7 +54,7 @@ fn read_raw(path: &Path) -> Result<Option<Vec<u8>>> {
 /// Writes it.
 pub fn write(path: &Path, identity: &ImageIdentity) -> Result<Done> {
     const ACT: &str = "write the identity of";
-    let text = serde_json::to_vec(identity).map_err(|error| wrong(ErrorKind::Invalid, ACT, path, error.to_string()))?;
+    let text = text(identity).map_err(|error| wrong(ErrorKind::Invalid, ACT, path, error.to_string()))?;
     if read_raw(path)?.as_deref() == Some(&text) {
         return Ok(Done::Already);
     }

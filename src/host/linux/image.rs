@@ -59,7 +59,7 @@ pub fn create_part(act: &'static str, part: &Path) -> Result<File> {
     options.read(true).write(true).create_new(true).mode(MODE).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     match options.open(part) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            fs::remove_file(part).map_err(failed(act, part))?;
+            files::remove_own(act, part)?;
             options.open(part).map_err(failed(act, part))
         }
         answer => answer.map_err(failed(act, part)),
@@ -92,12 +92,7 @@ pub fn allocate(file: &File, from: u64, length: u64, act: &'static str, path: &P
 
 /// Opens an image for a change, if it is the file meant.
 pub fn open_ours(act: &'static str, path: &Path, file: FileId, write: bool) -> Result<File> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)
-        .map_err(failed(act, path))?;
+    let opened = files::open_regular(act, path, write)?;
     let metadata = opened.metadata().map_err(failed(act, path))?;
     expect(act, path, &metadata, file)?;
     Ok(opened)
@@ -157,7 +152,7 @@ pub fn place(commits: &Commits, part: &Path, path: &Path, place: &Place) -> Resu
     const ACT: &str = "place image";
     let (directory, _) = small::open_directory_of(ACT, path)?;
     let writer = commits.join(directory.as_fd()).map_err(failed(ACT, path))?;
-    let finished = File::open(part).map_err(failed(ACT, part))?;
+    let finished = files::open_regular(ACT, part, false)?;
     writer.commit(finished.as_fd()).map_err(failed(ACT, part))?;
     match place {
         Place::New => rename_new(part, path)?,
@@ -204,7 +199,7 @@ pub fn remove(path: &Path, file: Option<FileId>) -> Result<Done> {
     if let Some(file) = file {
         expect(ACT, path, &there, file)?;
     } else if !there.is_file() {
-        return Err(wrong(ErrorKind::Foreign, ACT, path, "it is not a regular file"));
+        return Err(files::not_a_file(ACT, path, there.file_type()));
     }
     match unlinkat(CWD, path, AtFlags::empty()) {
         Ok(()) => Ok(Done::Changed),

@@ -2,6 +2,7 @@
 //! one process must exclude each other as two processes do. The descriptor may be handed to a helper as its stdin, which
 //! then keeps the volume locked after its parent was killed.
 
+use std::fs::symlink_metadata;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
@@ -11,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, opena
 use rustix::io::Errno;
 
 use super::errors::{refused, wrong};
+use super::files::not_a_file;
 use crate::host::{ErrorKind, Lock, LockMode, Result};
 
 const ACT: &str = "lock";
@@ -49,16 +51,21 @@ pub fn lock(path: &Path, mode: LockMode, timeout: Duration) -> Result<Lock> {
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let answer = match openat(CWD, path, flags, Mode::empty()) {
         // Only then: asking to create takes the directory's own lock, for which everybody else would queue.
         Err(Errno::NOENT) => openat(CWD, path, flags | OFlags::CREATE, Mode::from_raw_mode(MODE)),
         // flock(2) asks for no right to write: with the state directory read-only, everybody can still take down.
-        Err(Errno::ROFS) => openat(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|_| Errno::ROFS),
+        Err(Errno::ROFS) => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            openat(CWD, path, flags, Mode::empty()).map_err(|_| Errno::ROFS)
+        }
         answer => answer,
     };
-    answer.map_err(refused(ACT, path))
+    answer.map_err(|error| match symlink_metadata(path) {
+        Ok(facts) if facts.is_dir() => not_a_file(ACT, path, facts.file_type()),
+        _ => refused(ACT, path)(error),
+    })
 }
 
 fn is_at(file: &OwnedFd, path: &Path) -> bool {

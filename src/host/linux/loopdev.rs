@@ -4,6 +4,7 @@
 //! loop. LOOP_CTL_GET_FREE only advises: whoever loses the race asks again, and never clears a device that somebody else got.
 //! A loop is known by its backing's device, inode and offset; the path in sysfs lies once the file is renamed or deleted.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use rustix::fs::{AtFlags, statat};
 
 use super::errors::{failed, wrong};
 use super::free_loop::{Candidate, candidate};
-use super::{discard, sys};
+use super::{discard, files, sys};
 use crate::host::{AttachLoop, AttachedLoop, ErrorKind, HostError, LoopHold, Result};
 use crate::model::device::LOOP_MAJOR;
 use crate::model::{BlockId, Done, FileId, LoopDevice, SectorSize};
@@ -99,7 +101,10 @@ fn attached() -> Result<Vec<u32>> {
 fn look_unless_dead(index: u32) -> Result<Option<LoopDevice>> {
     match look(index) {
         Err(error) if error.errno == Some(libc::EIO) => {
-            tracing::warn!("{} is passed over: {error}", node(index).display());
+            static TOLD: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+            if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
+                tracing::info!("{} is passed over: {error}", node(index).display());
+            }
             Ok(None)
         }
         other => other,
@@ -258,12 +263,7 @@ pub fn attach_in_the_making(path: &Path, sector_size: SectorSize, discard: bool)
 }
 
 fn open_image(request: &AttachLoop) -> Result<File> {
-    let image = OpenOptions::new()
-        .read(true)
-        .write(!request.read_only)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
-        .open(&request.path)
-        .map_err(failed("open image", &request.path))?;
+    let image = files::open_regular("open image", &request.path, !request.read_only)?;
     let metadata = image.metadata().map_err(failed("open image", &request.path))?;
     let found = file_id(&metadata);
     if !metadata.is_file() || found != request.file {

@@ -25,7 +25,7 @@ pub mod grow;
 pub mod growth;
 pub mod helper;
 mod host;
-mod identity;
+pub mod identity;
 mod image;
 mod landing;
 mod lock;

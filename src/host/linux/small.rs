@@ -69,7 +69,7 @@ pub fn write(commits: &Commits, path: &Path, content: &[u8], durable: bool) -> R
     let file = match create() {
         Err(Errno::EXIST) => {
             // A killed run's; records are written under their volume's lock, so nobody is at it now.
-            unlinkat(&directory, &temporary, AtFlags::empty()).map_err(refused(ACT, path))?;
+            super::files::remove_own(ACT, &path.with_file_name(&temporary))?;
             create()
         }
         answer => answer,

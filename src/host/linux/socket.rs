@@ -80,7 +80,13 @@ impl Socket {
         lock_path.push(".lock");
         let lock_path = PathBuf::from(lock_path);
         let mut options = OpenOptions::new();
-        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&lock_path);
         let lock = lock.map_err(fail("open lock", &lock_path))?;
         // A server that was just killed has the lock, and after it the socket, until the kernel has taken all of it down.
         let until = Instant::now() + PATIENCE;

@@ -259,6 +259,14 @@ impl Observe for SimHost {
         })
     }
 
+    fn frozen(&self, mount: &Mount) -> Option<bool> {
+        let look = self.look("look whether it is frozen", &mount.target, |machine| {
+            let fs = machine.mounts.iter().find(|entry| entry.mount.id == mount.id).map(|entry| entry.fs);
+            Ok(fs.map(|fs| machine.is_frozen(fs)))
+        });
+        look.ok().flatten()
+    }
+
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
         self.look("stat", path, |machine| machine.stat(path))
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::driver::local::freezing;
 use crate::driver::local::own::describe;
 use crate::host::FileKind;
-use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
+use crate::model::observed::{Hidden, ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
     Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, PublishKind, PublishSpec, VolumeId,
@@ -47,6 +48,8 @@ impl Look<'_> {
             seen.foreign_namespace = Some(run.mount_namespace);
         }
         self.mounts_of(id, spec, record.present(), &mut seen);
+        seen.frozen = spec.is_some_and(freezing::is_own)
+            && seen.staged.as_ref().is_some_and(|staged| freezing::is_left(self.host, self.layout, id, &staged.mount));
         self.inside(id, &mut seen);
         seen.used = self.used(&seen, spec);
         seen.record = record;
@@ -127,6 +130,12 @@ impl Look<'_> {
         {
             seen.loop_device = Some(device.clone());
         }
+        // In doubt it is taken for the last that is left of it.
+        let in_place = |device: &LoopDevice| matches!(&seen.backing, ObservedBacking::Image(image) if image.file == device.backing);
+        seen.moved_elsewhere = seen
+            .loop_device
+            .as_ref()
+            .is_some_and(|device| !in_place(device) && self.host.is_last_copy(device.index).is_ok_and(|last| !last));
         // What is attached was looked at when it was; what is down may have been written to by anybody since.
         let formatted = record.is_some_and(|record| record.format == FormatMark::Done);
         if formatted && file.is_some() && seen.loop_device.is_none() && self.loops_unknown.is_none() {
@@ -184,10 +193,21 @@ impl Look<'_> {
         let staged = seen.staged.as_ref().map(|stage| stage.mount.clone());
         for target in targets.into_iter().filter(|target| *target != staging_path) {
             match self.publish_at(&mine, &target, staged.as_ref(), spec, seen.loop_device.as_ref()) {
-                Ok(publish) => seen.published.extend(publish),
+                Ok(publish) => {
+                    seen.hidden.extend(publish.as_ref().and_then(|publish| self.hidden(publish)));
+                    seen.published.extend(publish);
+                }
                 Err(over) => seen.covered.push((target, over)),
             }
         }
+    }
+
+    /// What was mounted over a publish, on a directory above it.
+    fn hidden(&self, publish: &ObservedPublish) -> Option<Hidden> {
+        let over = self.mounts.covering(&publish.mount)?;
+        let known = self.runs.values().any(|run| run.publishes.contains_key(&over.target));
+        let (target, over_at) = (publish.target.clone(), over.target.clone());
+        Some(Hidden { target, over: over_at, what: describe(over), foreign: !known })
     }
 
     /// What a publish of a path inside it would show.

@@ -11,13 +11,14 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::scratch::{each_chunk, is_zero};
 use super::{ACT, forget};
 use crate::host::linux::crc32c::crc32c;
 use crate::host::linux::ext_superblock::{self, PRIMARY};
+use crate::host::linux::files;
 use crate::host::linux::format::open;
 use crate::host::linux::image::create_part;
 use crate::host::linux::probe::view::ReadAt;
@@ -161,7 +162,7 @@ fn is_expected(target: &File, change: &Change, device: &Path, log: &Path) -> Res
 /// Reads a log and calls for every change; `false` if it is not whole (then there were perhaps some calls) or not of this file system.
 fn read(path: &Path, uuid: Option<[u8; 16]>, mut look: impl FnMut(Change) -> Result<()>) -> Result<bool> {
     let failed = |error: io::Error| HostError::io(ACT, path, &error);
-    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+    let file = files::open_regular(ACT, path, false)?;
     if !is_whole(&file, uuid).map_err(failed)? {
         return Ok(false);
     }

@@ -1,13 +1,14 @@
 //! The file on which a growth is tried out: a sparse copy of the metadata, or of everything.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::ACT;
+use crate::host::linux::files::open_regular;
 use crate::host::linux::image::create_part;
 use crate::host::linux::probe::view::ReadAt;
 use crate::host::{HostError, Result};
@@ -22,8 +23,7 @@ const LARGEST: u64 = 64 << 10;
 /// Opens what e2image made and gives it the size that the volume has.
 pub fn complete(scratch: &Path, size: u64) -> Result<File> {
     let failed = |error: std::io::Error| HostError::io(ACT, scratch, &error);
-    let mut options = File::options();
-    let file = options.read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(scratch).map_err(failed)?;
+    let file = open_regular(ACT, scratch, true)?;
     file.set_len(size).map_err(failed)?;
     Ok(file)
 }
