@@ -117,8 +117,10 @@ fn group(text: &str) -> Result<Option<u32>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bad = |_| Status::invalid_argument(format!("volume_mount_group '{}' is no group number", shown(text)));
-    text.parse().map(Some).map_err(bad)
+    // The highest number means "leave it as it is" to chown(2).
+    let number = text.parse().ok().filter(|number| *number != u32::MAX);
+    let bad = || Status::invalid_argument(format!("volume_mount_group '{}' is no group number", shown(text)));
+    number.map(Some).ok_or_else(bad)
 }
 
 #[cfg(test)]

@@ -76,6 +76,15 @@ impl Conditions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets what was seen of a volume: one that is new is not the one that had its name.
+    pub fn forget(&self, id: &VolumeId) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0.contains_key(id) {
+            let others = last.0.iter().filter(|(other, _)| *other != id);
+            *last = Arc::new(Seen(others.map(|(id, condition)| (id.clone(), condition.clone())).collect()));
+        }
+    }
+
     /// Looks at every volume.
     ///
     /// # Errors
@@ -135,6 +144,16 @@ pub(crate) mod tests {
             all.insert(id.parse().unwrap(), condition(says));
             Self(all)
         }
+    }
+
+    #[test]
+    fn a_new_volume_does_not_have_the_condition_of_the_one_before() {
+        let conditions = Conditions(Arc::new(Mutex::new(seen(&[("one", "ill"), ("two", "well")]))));
+
+        conditions.forget(&"one".parse().unwrap());
+
+        assert_eq!(conditions.last().of(&"one".parse().unwrap()), unseen());
+        assert_eq!(conditions.last().of(&"two".parse().unwrap()).message, "well");
     }
 
     #[test]

@@ -234,6 +234,13 @@ pub fn spec(config: &StorageConfig, wish: &Wish<'_>) -> Result<VolumeSpec, Statu
     let default = if wish.origin.is_some() { copied } else { DEFAULT_SIZE };
     let required = wish.range.choose(least.max(copied), default)?;
     let sector_size = parameters.sector_size.unwrap_or(class.sector_size);
+    if let (Some(asked), Some(origin)) = (parameters.sector_size, wish.origin)
+        && asked != origin.sector_size
+    {
+        let (asked, is) = (asked.bytes(), origin.sector_size.bytes());
+        let message = format!("parameter sector_size: {asked} is asked for, and a copy keeps the {is} of its source");
+        return Err(Status::invalid_argument(message));
+    }
     Ok(VolumeSpec {
         id: wish.id.clone(),
         owner: Owner::Csi,
@@ -447,6 +454,9 @@ mod tests {
         assert_eq!(sized(600 * MIB, None).unwrap().required(), Some(Capacity::mib(600)));
         assert_eq!(sized(400 * MIB, None).unwrap_err().code(), Code::OutOfRange);
         assert_eq!(sized(0, Some(400 * MIB)).unwrap_err().code(), Code::OutOfRange);
+        let sectors = |size| made(&[("sector_size", size)], &mounted(None), Range::default(), Some(&origin));
+        assert_eq!(sectors("512").unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(sectors("4096").unwrap().backing.as_image().unwrap().sector_size, SectorSize::B4096);
         for capabilities in [mounted(Some(FsType::Ext4)), [capability(VolumeMode::Block, None)]] {
             let refused = made(&[], &capabilities, Range::default(), Some(&origin)).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument, "{capabilities:?}");

@@ -300,7 +300,7 @@ fn a_volume_whose_making_failed_is_absent_and_not_created() {
     place.write("shop.toml", SMALL);
     let pool = place.state().join("pool");
     std::fs::create_dir_all(&pool).unwrap();
-    let tiny = Some("size=8k");
+    let tiny = Some("size=8k,mode=700");
     nix::mount::mount(Some("none"), &pool, Some("tmpfs"), nix::mount::MsFlags::empty(), tiny).unwrap();
     let (code, said) = place.exit(&["apply", "shop.toml", "--yes"]);
     assert_eq!(code, 1, "{said}");

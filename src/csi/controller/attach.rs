@@ -64,6 +64,11 @@ fn publish(plugin: &Plugin, id: &VolumeId, attachment: Attachment) -> Result<Con
         return Err(Status::not_found(format!("no node '{node}' is served here: this is '{ours}'")));
     }
     if let Some(record) = record {
+        if record.spec.ephemeral {
+            let message =
+                format!("volume {id} is an inline ephemeral one: it lives and ends with its publish on the node");
+            return Err(Status::failed_precondition(message));
+        }
         fits(record, &attachment)?;
     }
     let place = take_place(plugin, id, record)?;

@@ -16,7 +16,7 @@ use crate::driver::Driver;
 use crate::exec::lanes::Lane;
 use crate::model::action::CreateRequest;
 use crate::model::record::{Recorded, VolumeRecord};
-use crate::model::{Asked, Source, VolumeId, VolumeSpec};
+use crate::model::{Asked, Done, Source, VolumeId, VolumeSpec};
 
 /// More topologies than these are not said back.
 const TOPOLOGIES_SHOWN: usize = 4;
@@ -134,6 +134,9 @@ fn create(plugin: &Plugin, mut wanted: Wanted) -> Result<CreateVolumeResponse, S
     };
     let request = CreateRequest { spec, replaces: false, approval: None, asked: Some(wanted.asked) };
     let outcome = plugin.driver().create(&request).map_err(|error| status::of(&error))?;
+    if outcome.done == Done::Changed {
+        plugin.conditions().forget(&request.spec.id);
+    }
     drop(reservation);
     for note in outcome.notes {
         tracing::info!(volume_id = %wanted.id, "{note}");

@@ -10,22 +10,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 use super::limits::BEGINNING;
+use super::seats::Seat;
 
 /// What every client sends at once (RFC 9113, 3.4): the preface of 24 bytes, then a SETTINGS frame with its header of 9.
 const PREFACE: usize = 24 + 9;
 
-/// A connection whose received bytes are counted until it has begun.
+/// A connection whose received bytes are counted until it has begun, and whose place is told when something goes either way.
 #[derive(Debug)]
 pub struct Begun {
     stream: UnixStream,
     received: Arc<AtomicUsize>,
+    seat: Arc<Seat>,
 }
 
 impl Begun {
     /// Counts what this stream receives.
-    pub fn of(stream: UnixStream) -> (Self, Arc<AtomicUsize>) {
+    pub fn of(stream: UnixStream, seat: Arc<Seat>) -> (Self, Arc<AtomicUsize>) {
         let received = Arc::new(AtomicUsize::new(0));
-        (Self { stream, received: received.clone() }, received)
+        (Self { stream, received: received.clone(), seat }, received)
+    }
+
+    /// An answer is not given before its caller has it, however slowly he reads.
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.seat.wrote(written.is_pending());
+        written
     }
 }
 
@@ -42,6 +50,7 @@ impl AsyncRead for Begun {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        this.seat.heard();
         // Beyond the preface nobody looks.
         if this.received.load(Ordering::Relaxed) < PREFACE {
             this.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
@@ -52,7 +61,9 @@ impl AsyncRead for Begun {
 
 impl AsyncWrite for Begun {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.wrote(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -68,7 +79,9 @@ impl AsyncWrite for Begun {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -63,7 +63,7 @@ async fn connection(stream: UnixStream, shared: Arc<Shared>, mut ending: watch::
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
     builder.keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE_ANSWER);
-    let (stream, begun) = Begun::of(stream);
+    let (stream, begun) = Begun::of(stream, seat.clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,

@@ -23,6 +23,8 @@ pub const ARRIVAL: Duration = Duration::from_secs(10);
 pub const BEGINNING: Duration = Duration::from_secs(5);
 /// How long a connection has to be silent before it may have to leave for a newcomer where all places are taken.
 pub const QUIET: Duration = Duration::from_secs(2);
+/// The same for one that has called: its answer may still be on its way to a caller who reads slowly, and nobody but him knows when he has it.
+pub const ANSWERED: Duration = Duration::from_secs(30);
 /// How often a connection is asked whether its other end still lives.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long that other end may take to answer.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::limits::{CONNECTIONS, QUIET};
+use super::limits::{ANSWERED, CONNECTIONS, QUIET};
 
 /// How long a newcomer waits for the place that somebody leaves for it: he is given [`LEAVING`] to do so.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,8 +40,10 @@ struct Use {
     calls: usize,
     /// Whether there ever was one.
     called: bool,
-    /// When it came, or when the last call ended.
+    /// When it came, when the last call ended, or when a caller last sent or took something.
     silent_since: Instant,
+    /// Whether bytes wait for the caller to take those before them.
+    stalled: bool,
     /// Whether it was told to leave.
     leaving: bool,
 }
@@ -78,7 +80,7 @@ impl Seats {
                 timeout(PATIENCE, self.free.clone().acquire_owned()).await.ok()?.ok()?
             }
         };
-        let used = Use { calls: 0, called: false, silent_since: Instant::now(), leaving: false };
+        let used = Use { calls: 0, called: false, silent_since: Instant::now(), stalled: false, leaving: false };
         let seat = Arc::new(Seat { used: Mutex::new(used), leave: Notify::new() });
         let number = {
             let mut taken = self.taken();
@@ -109,7 +111,9 @@ impl Use {
     /// Where it stands among those who may have to leave, the first being who leaves first; `None` where it may not.
     fn idle(&self, now: Instant) -> Option<(bool, Instant)> {
         let silent = now.saturating_duration_since(self.silent_since);
-        (self.calls == 0 && !self.leaving && silent >= QUIET).then_some((self.called, self.silent_since))
+        let quiet = if self.called { ANSWERED } else { QUIET };
+        let idle = self.calls == 0 && !self.stalled && !self.leaving && silent >= quiet;
+        idle.then_some((self.called, self.silent_since))
     }
 }
 
@@ -126,6 +130,23 @@ impl Seat {
     /// Whether no call runs.
     pub fn is_idle(&self) -> bool {
         self.used().calls == 0
+    }
+
+    /// The caller has sent something.
+    pub fn heard(&self) {
+        let mut used = self.used();
+        if used.called {
+            used.silent_since = Instant::now();
+        }
+    }
+
+    /// Something was written for the caller, or has to wait until he has taken what was written before.
+    pub fn wrote(&self, waits: bool) {
+        let mut used = self.used();
+        used.stalled = waits;
+        if used.called && !waits {
+            used.silent_since = Instant::now();
+        }
     }
 
     /// A call begins.
@@ -166,13 +187,16 @@ mod tests {
     fn who_never_called_leaves_first_then_who_is_silent_longest_and_nobody_who_calls() {
         let begun = Instant::now();
         let after = |seconds: u64| begun + Duration::from_secs(seconds);
-        let used = |calls, called, since| Use { calls, called, silent_since: after(since), leaving: false };
+        let used =
+            |calls, called, since| Use { calls, called, silent_since: after(since), stalled: false, leaving: false };
         let all = [
             ("called long ago", used(0, true, 0)),
             ("never called, came late", used(0, false, 20)),
             ("never called, came early", used(0, false, 10)),
             ("calls", used(1, true, 0)),
             ("has just come", used(0, false, 99)),
+            ("had its answer a moment ago", used(0, true, 80)),
+            ("has not taken its answer", Use { stalled: true, ..used(0, true, 0) }),
             ("leaves already", Use { leaving: true, ..used(0, false, 0) }),
         ];
 

@@ -32,7 +32,11 @@ impl Inotify {
     /// Begins to watch; what is there by then has to be looked at afterwards.
     fn begin(&mut self) -> Result<(), Errno> {
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let changed = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE | WatchFlags::CLOSE_WRITE;
+        let changed = WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::CLOSE_WRITE;
         let gone = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         inotify::add_watch(&queue, &self.directory, changed | gone)?;
         self.queue = Some(queue);

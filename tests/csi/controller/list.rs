@@ -162,3 +162,18 @@ fn a_volume_that_was_never_finished_is_no_volume_yet() {
     rig.up(&id, &mounted("", &[]));
     rig.down(&id);
 }
+
+#[test]
+fn a_record_that_comes_back_under_its_old_inode_is_seen() {
+    let rig = Rig::new();
+    let id = rig.make(create("one", &mounted("", &[]), 16 * MIB)).volume_id;
+    let record = rig.place.state().join("volumes").join(format!("{id}.json"));
+    let kept = rig.place.join("kept.json");
+    fs::rename(&record, &kept).unwrap();
+    assert_eq!(rig.listed(), Vec::<String>::new());
+
+    // As `cp -l` and `rsync --link-dest` bring files back.
+    fs::hard_link(&kept, &record).unwrap();
+
+    assert_eq!(rig.listed(), [id]);
+}

@@ -168,3 +168,23 @@ fn one_whose_record_is_lost_still_goes_with_its_unpublish() {
         let _ = fs::remove_dir_all(rig.place.run().join("staging/inline"));
     }
 }
+
+#[test]
+fn no_controller_attaches_one_and_no_group_number_is_out_of_range() {
+    let rig = Rig::new();
+    let target = rig.target("inline-1");
+    let request = inline("inline-1", &target, &[("size", "16Mi"), ("allocate", "sparse")]);
+    let mut refused = request.clone();
+    refused.volume_capability = Some(with_group(&mounted("", &[]), "4294967295"));
+
+    let error = rig.serving.call(rig.serving.node().node_publish_volume(refused)).unwrap_err();
+
+    assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+    is_gone(&rig, "inline-1");
+    rig.serving.ok(rig.serving.node().node_publish_volume(request));
+    let attach = calls::controller_publish("inline-1", "node-1", &mounted("", &[]), false);
+    let error = rig.serving.call(rig.serving.controller().controller_publish_volume(attach)).unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    rig.serving.ok(rig.serving.node().node_unpublish_volume(calls::unpublish("inline-1", &target)));
+    is_gone(&rig, "inline-1");
+}
