@@ -115,7 +115,7 @@ pub fn carry_out(device: &Path, target: &File, log: &Path) -> Result<Done> {
     // Looked at as a whole before the first byte is written.
     let mut size = 0;
     let whole = read(log, uuid, |change| {
-        size = size.max(change.offset + change.new.len() as u64);
+        size = size.max(change.offset.saturating_add(change.new.len() as u64));
         is_expected(target, &change, device, log)
     })?;
     if !whole {
@@ -127,7 +127,7 @@ pub fn carry_out(device: &Path, target: &File, log: &Path) -> Result<Done> {
     }
     let mut last = None;
     read(log, uuid, |change| {
-        if change.offset <= PRIMARY && PRIMARY < change.offset + change.new.len() as u64 {
+        if change.offset <= PRIMARY && PRIMARY < change.offset.saturating_add(change.new.len() as u64) {
             last = Some(change);
             return Ok(());
         }
