@@ -111,6 +111,26 @@ impl VolumeRecord {
             })
     }
 
+    /// Why remains of a mkfs are not made again on a disk that is not known to be the one on which it ran, and what to do.
+    pub fn remains_elsewhere(place: &str, probe: &Probe) -> (String, &'static str) {
+        (
+            format!(
+                "{place} holds {probe}: a mkfs of csictl's may have left that, but this is not known to be the disk on which it ran"
+            ),
+            "make sure it is the right disk; if its data may go, zero it (blkdiscard --zeroout) and apply again",
+        )
+    }
+
+    /// Why a disk with this on it is not this volume's to lose, and what to do: the same words from a plan and from a verb.
+    pub fn stands_elsewhere(&self, place: &str, probe: &Probe) -> (String, &'static str) {
+        let fs = self.spec.fs_type().map_or_else(|| "this volume".to_owned(), |fs| fs.to_string());
+        let uuid = self.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
+        (
+            format!("{place} holds {probe}; what may be lost is {fs}{uuid}"),
+            "bring the right disk back; a disk whose data may go is zeroed by hand (blkdiscard --zeroout)",
+        )
+    }
+
     /// What it counts for in its pool: its size, or that to which it may have grown already.
     pub fn nominal(&self) -> Option<Capacity> {
         self.spec.required().max(self.growing)

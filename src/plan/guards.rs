@@ -320,10 +320,7 @@ fn erased(
     if !same_path || course.seen.staged.is_some() || record.is_on(&device.disk, probe) {
         return None;
     }
-    let fs = record.spec.fs_type().map_or_else(|| "the volume".to_owned(), |fs| fs.to_string());
-    let uuid = record.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
-    let message = format!("{} holds {probe}; what may be lost is {fs}{uuid}", backing.path.display());
-    let help = "bring the right disk back; a disk whose data may go is zeroed by hand (blkdiscard --zeroout)";
+    let (message, help) = record.stands_elsewhere(&backing.path.display().to_string(), probe);
     Some(refuse("wrong-identity", object, message, help))
 }
 
@@ -355,11 +352,7 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, device: &ObservedDevice, ob
         // What a killed mkfs of ours left is made again.
         left if course.record.is_some_and(|record| record.may_be_resumed(fs.fs_type, &device.disk, left)) => None,
         left if begun.is_some_and(|uuid| left.is_half_made(fs.fs_type, uuid)) => {
-            let message = format!(
-                "it holds {left}: a mkfs of csictl's may have left that, but this is not known to be the disk on which it ran"
-            );
-            let help =
-                "make sure it is the right disk; if its data may go, zero it (blkdiscard --zeroout) and apply again";
+            let (message, help) = VolumeRecord::remains_elsewhere("it", left);
             Some(refuse("wrong-identity", object, message, help))
         }
         Probe::Blank if fs.format == FormatPolicy::IfBlank => None,

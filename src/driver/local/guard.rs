@@ -213,13 +213,8 @@ pub(super) fn formatting(
             Ok(Formatting::Resume(record.fs_uuid.unwrap_or_else(FsUuid::random)))
         }
         (FormatMark::Begun, found) if record.fs_uuid.is_some_and(|uuid| found.is_half_made(fs.fs_type, uuid)) => {
-            refuse(
-                Refusal::WrongIdentity,
-                format!(
-                    "{place} holds {found}: a mkfs of csictl's may have left that, but this is not known to be the disk on which it ran"
-                ),
-                "make sure it is the right disk; if its data may go, zero it (blkdiscard --zeroout) and apply again",
-            )
+            let (message, help) = VolumeRecord::remains_elsewhere(place, found);
+            refuse(Refusal::WrongIdentity, message, help)
         }
         (FormatMark::None, Probe::Known(found)) if fs.format == FormatPolicy::Never || is_device(record) => {
             match found.uuid.as_deref().map(str::parse::<FsUuid>) {
@@ -316,13 +311,8 @@ pub(super) fn is_its_disk(s: &Session<'_>, record: &VolumeRecord, place: &str, d
     if record.is_on(disk, &probe) {
         return Ok(());
     }
-    let fs = record.spec.fs_type().map_or_else(|| "this volume".to_owned(), |fs| fs.to_string());
-    let uuid = record.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
-    Err(s.refuse(
-        Refusal::WrongIdentity,
-        format!("{place} holds {probe}; what may be lost is {fs}{uuid}"),
-        "bring the right disk back; a disk whose data may go is zeroed by hand (blkdiscard --zeroout)",
-    ))
+    let (message, help) = record.stands_elsewhere(place, &probe);
+    Err(s.refuse(Refusal::WrongIdentity, message, help))
 }
 
 /// Refuses to lose a volume's data without its own approval, or at all when it is protected.
