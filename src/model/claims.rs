@@ -68,6 +68,17 @@ impl Claim<'_> {
     }
 }
 
+impl Claim<'_> {
+    /// Why nothing is published at `path`, below this one, as long as it is not there yet, and what to do.
+    pub fn is_on_its_way_above(&self, path: &Path) -> (String, &'static str) {
+        let (path, volume, owner, above) = (path.display(), self.volume, self.owner, self.path.display());
+        (
+            format!("{path} lies below {above}, where volume {volume} of {owner} is being published at this moment"),
+            "wait until that is done, then apply again",
+        )
+    }
+}
+
 /// Why nothing is made in a pool where another file system lies and the image `missed` is missing, and what to do.
 pub fn pool_not_mounted(pool: &Path, missed: &str) -> (String, String) {
     let pool = pool.display();
@@ -185,6 +196,15 @@ impl Claims {
             }
         }
         None
+    }
+
+    /// Where other volumes are published above this path, the nearest first.
+    pub fn above(&self, path: &Path) -> impl Iterator<Item = Claim<'_>> {
+        let above = path.ancestors().skip(1).filter_map(|above| self.paths.get_key_value(above));
+        above.flat_map(|(path, claims)| {
+            let targets = claims.iter().filter(|((_, what), _)| *what == Use::Target);
+            targets.map(|((volume, what), owner)| Claim { path, what: *what, volume, owner })
+        })
     }
 
     /// The volume that has this device, under whatever path.

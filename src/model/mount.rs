@@ -88,6 +88,9 @@ impl Mount {
 }
 
 /// All mounts of one mount namespace at one moment, in the kernel's order, indexed by target and device.
+///
+/// That order tells nothing of what lies on what: since Linux 6.8 it is that of the mounts' ids, and a mount gets its id before it gets its
+/// place. What each one lies on is told by its parent.
 #[derive(Debug, Clone, Default)]
 pub struct MountTable {
     mounts: Vec<Mount>,
@@ -97,7 +100,7 @@ pub struct MountTable {
 }
 
 impl MountTable {
-    /// A table of these mounts, given in the kernel's order (lowest of a stack first).
+    /// A table of these mounts, given in whatever order.
     pub fn new(mounts: Vec<Mount>) -> Self {
         let mut table = Self { mounts: Vec::with_capacity(mounts.len()), ..Self::default() };
         for mount in mounts {
@@ -107,7 +110,61 @@ impl MountTable {
             table.by_id.insert(mount.id, index);
             table.mounts.push(mount);
         }
+        table.order_stacks();
         table
+    }
+
+    /// Brings the mounts at one place in the order in which they lie on each other, those that a path leads to last. Where parents tell
+    /// nothing, the order stays as given.
+    fn order_stacks(&mut self) {
+        let several = self.by_target.iter().filter(|(_, at)| at.len() > 1);
+        let ordered: Vec<(PathBuf, Vec<usize>)> = several
+            .map(|(target, at)| {
+                let led_to = target.parent().and_then(|above| self.led_to(above));
+                let mut ordered: Vec<(bool, usize, usize, usize)> = at
+                    .iter()
+                    .map(|&index| {
+                        let (lowest, height) = self.lowest(at, index);
+                        let seen = led_to.is_none_or(|above| self.mounts[lowest].parent == self.mounts[above].id);
+                        (seen, lowest, height, index)
+                    })
+                    .collect();
+                ordered.sort_unstable();
+                (target.clone(), ordered.into_iter().map(|(.., index)| index).collect())
+            })
+            .collect();
+        self.by_target.extend(ordered);
+    }
+
+    /// The lowest of the mounts that one at the same place lies on, and how many are between: itself and none, if it lies on no other.
+    fn lowest(&self, at: &[usize], index: usize) -> (usize, usize) {
+        let mut lowest = index;
+        for height in 0..at.len() {
+            let parent = self.by_id.get(&self.mounts[lowest].parent);
+            match parent.filter(|parent| **parent != lowest && at.contains(parent)) {
+                Some(parent) => lowest = *parent,
+                None => return (lowest, height),
+            }
+        }
+        (lowest, at.len())
+    }
+
+    /// The mount that whoever follows the path from the root comes to; `None` where no root is listed.
+    fn led_to(&self, path: &Path) -> Option<usize> {
+        let roots = self.by_target.get(Path::new("/"))?;
+        let mut here = self.lowest(roots, *roots.first()?).0;
+        let above: Vec<&Path> = path.ancestors().collect();
+        for place in above.into_iter().rev() {
+            let Some(at) = self.by_target.get(place) else { continue };
+            for _ in 0..at.len() {
+                let on = |index: &&usize| **index != here && self.mounts[**index].parent == self.mounts[here].id;
+                match at.iter().find(on) {
+                    Some(on) => here = *on,
+                    None => break,
+                }
+            }
+        }
+        Some(here)
     }
 
     /// All mounts.
@@ -157,5 +214,68 @@ impl MountTable {
     /// The mount that `path` lies on: the deepest one at or above it.
     pub fn containing(&self, path: &Path) -> Option<&Mount> {
         path.ancestors().find_map(|ancestor| self.top(ancestor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(id: u64, parent: u64, target: &str) -> Mount {
+        Mount {
+            id,
+            parent,
+            device: BlockId { major: 7, minor: u32::try_from(id).unwrap() },
+            root: PathBuf::from("/"),
+            target: PathBuf::from(target),
+            fs_type: "ext4".to_owned(),
+            source: PathBuf::from("/dev/loop0"),
+            options: Vec::new(),
+            super_options: Vec::new(),
+            shared: false,
+            slave: false,
+        }
+    }
+
+    /// Ids at a path, the lowest first, whichever order the lines have.
+    #[track_caller]
+    fn lie_so(mounts: &[(u64, u64, &str)], path: &str, expected: &[u64]) {
+        let mut turned: Vec<Mount> = mounts.iter().map(|(id, parent, target)| mount(*id, *parent, target)).collect();
+        for turn in 0..turned.len() {
+            for backwards in [false, true] {
+                let mut given = turned.clone();
+                if backwards {
+                    given.reverse();
+                }
+                let table = MountTable::new(given);
+                let at: Vec<u64> = table.at(Path::new(path)).map(|mount| mount.id).collect();
+                assert_eq!(at, expected, "{path}, {mounts:?} turned by {turn}, backwards: {backwards}");
+                assert_eq!(table.top(Path::new(path)).map(|mount| mount.id), expected.last().copied());
+            }
+            turned.rotate_left(1);
+        }
+    }
+
+    #[test]
+    fn what_lies_on_what_is_told_by_parents_and_never_by_the_order_of_lines() {
+        lie_so(&[(43, 1, "/"), (65, 67, "/r/y"), (67, 43, "/r/y")], "/r/y", &[67, 65]);
+        lie_so(&[(1, 1, "/"), (9, 1, "/a"), (5, 9, "/a"), (7, 5, "/a"), (2, 7, "/a")], "/a", &[9, 5, 7, 2]);
+        lie_so(&[(3, 2, "/"), (2, 1, "/"), (9, 8, "/a"), (8, 3, "/a")], "/", &[2, 3]);
+    }
+
+    #[test]
+    fn of_two_places_with_one_name_the_one_that_a_path_leads_to_is_seen() {
+        // A bind of /r over itself passed on what was mounted below it; then /r was covered once more.
+        let both = [(1, 0, "/"), (2, 1, "/r"), (5, 2, "/r"), (8, 2, "/r/y"), (6, 5, "/r/y"), (7, 6, "/r/y")];
+        lie_so(&both, "/r/y", &[8, 6, 7]);
+        lie_so(&both, "/r", &[2, 5]);
+    }
+
+    #[test]
+    fn parents_that_go_in_circles_end() {
+        let circle = [mount(1, 1, "/"), mount(2, 3, "/a"), mount(3, 2, "/a"), mount(4, 4, "/b"), mount(5, 4, "/b")];
+        let table = MountTable::new(circle.to_vec());
+        assert_eq!(table.at(Path::new("/a")).count(), 2);
+        assert_eq!(table.top(Path::new("/b")).map(|mount| mount.id), Some(5));
     }
 }

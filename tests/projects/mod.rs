@@ -1,5 +1,6 @@
 //! Several projects on one machine: none of them covers, hides, fills or takes what is another's.
 
+mod at_once;
 mod devices;
 mod listed;
 mod places;

@@ -1,14 +1,17 @@
 //! What other projects need of this machine, judged again by the verb that is about to mount or make something. Records of others are read once
 //! a process; after that only those that changed, which the kernel tells, so that publishing a thousand volumes reads no thousand records each.
 //!
-//! Two projects at once: each writes down what it is about to do, then looks for what stands against it. Whoever writes second sees the first.
+//! Two projects at once: each writes down what it is about to do, then looks for what stands against it. Whoever writes second sees the first,
+//! and is refused; where each sees the other, both are. What is written down and not mounted counts as long as its volume is locked: after
+//! that it is what a killed run left, or what somebody unmounted by hand.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::driver::{Refusal, Result};
-use crate::host::{Changes, DirectoryWatch, HostError};
+use crate::host::{Changes, DirectoryWatch, HostError, LockMode};
 use crate::model::record::VolumeRecord;
 use crate::model::{Backing, Claim, Claims, Owner, Use, VolumeId};
 use crate::state::Reader;
@@ -96,9 +99,20 @@ fn asked<R>(s: &Session<'_>, owner: &Owner, ask: impl FnOnce(&Claims) -> R) -> R
 /// Whether a claim matters: a mount that is recorded may be gone.
 fn counts(s: &Session<'_>, claim: &Claim<'_>) -> bool {
     match claim.what {
-        Use::Stage | Use::Target => s.host().mounts_at(claim.path).is_ok_and(|mounts| !mounts.is_empty()),
+        Use::Stage | Use::Target => is_mounted(s, claim) || is_coming(s, claim),
         Use::Pool | Use::Directory | Use::Device => true,
     }
+}
+
+fn is_mounted(s: &Session<'_>, claim: &Claim<'_>) -> bool {
+    s.host().mounts_at(claim.path).is_ok_and(|mounts| !mounts.is_empty())
+}
+
+/// Whether somebody is at work on the volume of a claim at which nothing is mounted yet. A lock that cannot be asked for is taken for held.
+fn is_coming(s: &Session<'_>, claim: &Claim<'_>) -> bool {
+    let lock = s.host().lock(&s.layout().volume_lock(claim.volume), LockMode::Shared, Duration::ZERO);
+    // What was being mounted a moment ago is there now. Whoever comes later looks again, and sees what this one wrote down.
+    lock.is_err() || is_mounted(s, claim)
 }
 
 /// Refuses a mount over, in or above what another one needs.
@@ -106,7 +120,11 @@ fn counts(s: &Session<'_>, claim: &Claim<'_>) -> bool {
 pub(super) fn uncovered(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Result<Vec<PathBuf>> {
     let (claim, pools) = asked(s, &record.spec.owner, |claims| {
         let claim = claims.against(path, Use::Target, |claim| counts(s, claim));
-        (claim.map(|claim| claim.stands_against(path, Use::Target)), claims.pools().map(Path::to_owned).collect())
+        let claim = claim.map(|claim| claim.stands_against(path, Use::Target));
+        // Below what another one shows there is room for more, but not while that is on its way there: it would hide what is mounted first.
+        let coming = || claims.above(path).find(|claim| !is_mounted(s, claim) && is_coming(s, claim) && !is_mounted(s, claim));
+        let claim = claim.or_else(|| coming().map(|claim| claim.is_on_its_way_above(path)));
+        (claim, claims.pools().map(Path::to_owned).collect())
     })?;
     let Some((message, help)) = claim else { return Ok(pools) };
     Err(s.refuse(Refusal::Foreign, message, help))

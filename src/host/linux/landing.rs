@@ -24,6 +24,8 @@ pub struct Landing<'a> {
     pub target: &'a Path,
     /// The inode that gets covered.
     pub fd: OwnedFd,
+    /// The id of the mount that inode lies on.
+    below: u64,
 }
 
 impl<'a> Landing<'a> {
@@ -39,7 +41,7 @@ impl<'a> Landing<'a> {
                 format!("{} ({}) is mounted there already", mount.source.display(), mount.fs_type),
             ));
         }
-        Ok(Self { act, trusted_root, target, fd })
+        Ok(Self { act, trusted_root, target, fd, below: mount.id })
     }
 
     /// Checks that `ours` is what is seen at the target now and sets its propagation; takes the new mount away again if not.
@@ -60,6 +62,11 @@ impl<'a> Landing<'a> {
                 self.target,
                 "the path was exchanged while it was being mounted on: the mount is not kept",
             ));
+        }
+        // The kernel puts a mount on whatever came there since the inode was opened.
+        if mount.parent != self.below {
+            let cause = "something else was mounted there at the same moment: the mount is not kept";
+            return Err(wrong(ErrorKind::Exists, self.act, self.target, cause));
         }
         set_propagation(seen.as_fd(), &mount, propagation, self.act, self.target)?;
         Ok(mount)

@@ -16,7 +16,7 @@ use super::errors::failed;
 use super::sys::statmount_mask as mask;
 use super::{mountinfo, sys};
 use crate::host::{ErrorKind, HostError, Result};
-use crate::model::{BlockId, Mount};
+use crate::model::{BlockId, Mount, MountTable};
 
 /// The table of the *thread's* namespace: `/proc/self` would be that of the process's first thread.
 const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
@@ -67,7 +67,7 @@ pub fn stack_at(target: &Path) -> Result<Vec<Mount>> {
 }
 
 fn in_table(target: &Path) -> Result<Vec<Mount>> {
-    Ok(table()?.into_iter().filter(|mount| mount.target == target).collect())
+    Ok(MountTable::new(table()?).at(target).cloned().collect())
 }
 
 /// The mount that an open file lies on, and whether the file is that mount's root.
