@@ -437,6 +437,9 @@ pub struct Unmount {
 pub trait FreezeGuard: Send {
     /// Whether it has been frozen all the time since; false once the time allowed was over and it was thawed.
     fn held(&self) -> bool;
+
+    /// Thaws it, and answers whether it was frozen until then: false when anybody else had thawed it before.
+    fn end(self: Box<Self>) -> bool;
 }
 
 /// A frozen file system; thawed when dropped.
@@ -451,6 +454,12 @@ impl Freeze {
     /// Whether what was read until now was read of a frozen file system.
     pub fn held(&self) -> bool {
         self.0.held()
+    }
+
+    /// Thaws it, and answers whether all that was read meanwhile was read of a frozen file system. That somebody else thawed it (a backup
+    /// agent, `fsfreeze -u`) shows only now, where there is nothing left to thaw. Not seen is one that was thawed and frozen again.
+    pub fn end(self) -> bool {
+        self.0.end()
     }
 }
 

@@ -286,6 +286,12 @@ pub struct ImageIdentity {
     /// Whether it lives from its one publish to its unpublish.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ephemeral: bool,
+    /// The group that a snapshot was taken with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+    /// Whether the deletion of that group was asked for, and begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
 }
 
 /// A record as found on disk.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Observe};
 use crate::model::Layout;
-use crate::model::record::{FormatMark, GroupRecord, Recorded, SnapshotRecord, VolumeRecord};
+use crate::model::record::{FormatMark, GroupRecord, GroupState, Recorded, SnapshotRecord, VolumeRecord};
 
 use super::{GlobalLock, Reader, StateError, Store};
 
@@ -101,11 +101,12 @@ pub fn import(
         }
     }
     let mut groups = Vec::new();
-    for record in &document.groups {
+    for given in &document.groups {
+        let record = group_as_imported(given);
         let what = format!("the record of group {}", record.id);
         match whole(reader.group(&record.id), &what)? {
             None => groups.push(record),
-            Some(there) if there == *record => {}
+            Some(there) if there == *given || there == record => {}
             Some(_) => return Err(differs(&what)),
         }
     }
@@ -137,6 +138,12 @@ fn as_imported(record: &VolumeRecord) -> VolumeRecord {
         disk: None,
         ..record.clone()
     }
+}
+
+/// A deletion that was begun elsewhere was asked for by nobody here.
+fn group_as_imported(record: &GroupRecord) -> GroupRecord {
+    let state = if record.state == GroupState::Deleting { GroupState::Ready } else { record.state };
+    GroupRecord { state, ..record.clone() }
 }
 
 fn differs(what: &str) -> StateError {

@@ -212,6 +212,8 @@ fn a_snapshot_whose_record_was_lost_is_adopted_and_not_taken() {
             sector_size: record.sector_size,
             protected: false,
             ephemeral: false,
+            group: None,
+            deleting: false,
         }),
     });
     let plan = world.plan();

@@ -529,6 +529,8 @@ fn identity(spec: &VolumeSpec) -> ImageIdentity {
         sector_size: SectorSize::B512,
         protected: spec.prevent_destroy,
         ephemeral: false,
+        group: None,
+        deleting: false,
     }
 }
 

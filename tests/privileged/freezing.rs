@@ -96,3 +96,18 @@ fn what_somebody_left_frozen_is_thawed() {
     assert_eq!(rig.host.thaw(&staged.path).unwrap(), Done::Already);
     writer(&staged.path).recv_timeout(Duration::from_secs(5)).expect("thawed");
 }
+
+#[test]
+fn who_held_it_knows_whether_somebody_else_thawed_it() {
+    let rig = Rig::new();
+    let staged = rig.staged("stage");
+    assert!(rig.host.freeze(&staged.path, Duration::from_secs(30)).unwrap().end());
+
+    let freeze = rig.host.freeze(&staged.path, Duration::from_secs(30)).unwrap();
+    assert_eq!(rig.host.thaw(&staged.path).unwrap(), Done::Changed);
+    assert!(!freeze.end());
+
+    let freeze = rig.host.freeze(&staged.path, Duration::from_millis(100)).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert!(!freeze.end(), "its time was over");
+}

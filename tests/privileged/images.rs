@@ -20,6 +20,8 @@ fn identity() -> ImageIdentity {
         sector_size: SectorSize::B512,
         protected: true,
         ephemeral: false,
+        group: None,
+        deleting: false,
     }
 }
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use csictl::host::linux::LinuxHost;
-use csictl::host::{Host, Observe};
-use csictl::model::Capacity;
+use csictl::host::{GrowRequest, GrowthFiles, Host, LockMode, Observe};
 use csictl::model::record::{FormatMark, Recorded, VolumeRecord};
+use csictl::model::{Capacity, FsType};
 use csictl::state::record::{decode, encode};
 use nix::mount::{MsFlags, mount};
 
@@ -247,6 +248,44 @@ fn nothing_is_ever_cut() {
         }
         assert!(fs::metadata(&image).unwrap().len() >= 12 << 20, "{words:?}");
     }
+}
+
+/// An error flag asks for a repair, which writes: not on a disk that a volume only reads.
+#[test]
+fn a_disk_that_is_only_read_is_not_repaired() {
+    let place = Place::new();
+    let reader = "device = { path = \"/dev/disk/by-id/test\" }\naccess_mode = \"single-node-reader-only\"";
+    place.write("m.toml", &DEVICE.replace("device = { path = \"/dev/disk/by-id/test\" }", reader));
+    let flagged = "mke2fs -q -t ext4 disk; echo precious > keep; debugfs -w -R 'write keep keep' disk 2>&1; debugfs -w -R 'ssv state 2' disk 2>&1";
+    let file = disk(&place, flagged);
+    let sum = checksum(&file);
+
+    place.ok(&["apply", "m.toml", "--yes"]);
+
+    assert_eq!(fs::read_to_string(place.join("pods/data/keep")).unwrap(), "precious\n");
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    assert_eq!(checksum(&file), sum);
+    release_disk(&place);
+}
+
+/// A loop device of somebody's shows half of the image: a file system that were "grown" to it would end there.
+#[test]
+fn no_growth_makes_a_file_system_smaller() {
+    let (place, image, sum) = with_data();
+    let output = Command::new("losetup").args(["-f", "--show", "--sizelimit", "8388608"]).arg(&image).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    let host = LinuxHost::new();
+    let lock = host.lock(&place.join("lock"), LockMode::Exclusive, Duration::ZERO).unwrap();
+
+    for files in [None, Some(GrowthFiles { log: place.join("log"), scratch: place.join("scratch") })] {
+        let request = GrowRequest { device: device.clone(), fs: FsType::Ext4, mount_point: None, files };
+        let answer = host.grow_filesystem(&request, &lock);
+        assert!(answer.is_err_and(|error| error.to_string().contains("nothing was done")));
+    }
+
+    shell(&place, &format!("losetup -d {}", device.display()));
+    assert_eq!(checksum(&image), sum);
 }
 
 /// Whatever a caller asks for, the host itself cuts no image.

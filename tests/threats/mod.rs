@@ -14,9 +14,13 @@ mod mkfs_options;
 mod mount_options;
 #[cfg(feature = "serve")]
 mod over_grpc;
+#[cfg(feature = "serve")]
+mod own_word;
 mod recursive_delete;
 mod safety_document;
 mod secrets;
 mod sub_paths;
 mod symlink_races;
+#[cfg(feature = "serve")]
+mod thawed_by_others;
 mod which_disk;

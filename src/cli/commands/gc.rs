@@ -71,7 +71,9 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<Exit> {
     let host = context.host();
     let (mut removed, mut failed, mut exits) = (Vec::new(), Vec::new(), Vec::new());
     for leftover in removable {
-        match gc::remove(&*host, &context.layout, leftover, &approved, context.lock_timeout) {
+        let removal = gc::unambiguous(leftover, &found)
+            .and_then(|()| gc::remove(&*host, &context.layout, leftover, &approved, context.lock_timeout));
+        match removal {
             Ok(_) => removed.push(leftover),
             Err(error) => {
                 exits.push(Exit::of_driver(&error));
@@ -138,7 +140,12 @@ fn list(context: &Context, found: &[Leftover]) {
     for leftover in found {
         context.printer.out(format!("  - {leftover}   # {}", leftover.reason()));
     }
-    for flag in found.iter().filter_map(Leftover::approve_flag) {
+    for leftover in found {
+        let Some(flag) = leftover.approve_flag() else { continue };
+        if let Err(error) = gc::unambiguous(leftover, found) {
+            context.printer.note(format!("kept: {error}"));
+            continue;
+        }
         context.printer.out(format!("    its data is kept, unless removed by name: csictl gc {flag}"));
     }
 }

@@ -123,8 +123,14 @@ pub(super) fn end_if_unpublished(plugin: &Plugin, record: Option<&VolumeRecord>)
     end(plugin, id)
 }
 
+/// Takes it down and deletes it. The image's own word decides: an unpublish is the approval of a loss only where the volume was made to be
+/// lost with it, and a record that says so may have been edited or brought.
 fn end(plugin: &Plugin, id: &VolumeId) -> Result<(), Status> {
     let driver = plugin.driver();
+    if let Some(kept) = driver.kept_from_unpublish(id).map_err(ask::failed)? {
+        tracing::warn!(volume_id = %id, "{} does not say that its volume is ephemeral: it is kept", kept.display());
+        return Ok(());
+    }
     let staging_path = driver.layout().staging_path(id);
     let unstage = UnstageRequest { id: id.clone(), staging_path, by_orchestrator: true };
     driver.unstage(&unstage).map_err(ask::failed)?;

@@ -150,7 +150,7 @@ fn again(s: &mut Session<'_>, record: &VolumeRecord, spec: &VolumeSpec, notes: &
             let says = found.identity.as_ref().is_some_and(|identity| identity.protected);
             if says != merged.spec.prevent_destroy {
                 let sector_size = found.identity.as_ref().map_or(backing.sector_size, |identity| identity.sector_size);
-                let identity = guard::identity_of(&merged.spec, merged.fs_uuid, sector_size);
+                let identity = guard::identity_now(&found, &merged.spec, merged.fs_uuid, sector_size);
                 s.host().set_identity(&found.path, &identity).map_err(|error| s.fail(error))?;
                 done = Done::Changed;
             }

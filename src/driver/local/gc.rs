@@ -147,6 +147,14 @@ impl Leftover {
         Some(Approval { object, loss: Loss::Delete })
     }
 
+    /// The file that holds data, where it is one.
+    pub fn data_at(&self) -> Option<&Path> {
+        match self {
+            Self::Image { path, .. } | Self::Snapshot { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether it is only shown: what it is, and whose, nobody here can know.
     pub const fn is_only_shown(&self) -> bool {
         matches!(self, Self::InTheWay { .. })
@@ -368,6 +376,23 @@ fn temporary_of(path: &Path) -> Option<VolumeId> {
 /// The id inside the name of what a growth has left to do, `.ID.img.grow`.
 fn growth_of(path: &Path) -> Option<VolumeId> {
     path.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".img.grow")?.parse().ok()
+}
+
+/// Refuses to remove one of several files that one approval would be for: a backup copy that carries its attribute says the same.
+///
+/// # Errors
+/// [`DriverError::Refused`], naming all of them.
+pub fn unambiguous(leftover: &Leftover, found: &[Leftover]) -> Result<()> {
+    let Some(needed) = leftover.approval() else { return Ok(()) };
+    let same = found.iter().filter(|other| other.approval().as_ref() == Some(&needed));
+    let paths: Vec<_> = same.filter_map(Leftover::data_at).map(|path| path.display().to_string()).collect();
+    if paths.len() < 2 {
+        return Ok(());
+    }
+    let message =
+        format!("{} say all of themselves that they are it, and one approval is no choice", paths.join(" and "));
+    let help = "move all but one of them out of the pools, or remove by hand what may go";
+    Err(DriverError::refused(Refusal::WrongIdentity, needed.object, message, help))
 }
 
 /// Removes one leftover, if it still is one. What holds data takes an approval of its own ([`Leftover::approval`]).

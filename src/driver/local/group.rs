@@ -13,13 +13,14 @@ use std::time::Duration;
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyRequest, ErrorKind, Host, HostError, Place};
 use crate::model::action::{DeleteGroupRequest, Outcome};
+use crate::model::observed::ObservedImage;
 use crate::model::record::{GroupRecord, GroupState, ImageIdentity, Recorded, SnapshotRecord};
 use crate::model::{Approval, Done, GroupId, GroupSpec, Layout, Loss, ObjectRef, SnapshotId, VolumeId};
 use crate::state::{Reader, Store, VolumeLock};
 
 use super::session::{host_failure, state_error};
 use super::snapshot::is_snapshot_of;
-use super::source::{Frozen, Origin, took_too_long};
+use super::source::{Frozen, Origin, not_of_one_moment};
 use super::{LocalDriver, deleted, now, room, snapshot};
 
 pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<Outcome> {
@@ -124,6 +125,7 @@ fn at_one_moment(
     for origin in origins {
         frozen.push(origin.freeze(driver)?);
     }
+    let until = frozen.iter().flatten().map(Frozen::until).min();
     let held = || frozen.iter().flatten().all(Frozen::held);
     for origin in origins {
         if let Some((_, node)) = origin.writable_at() {
@@ -138,16 +140,23 @@ fn at_one_moment(
             size: origin.size,
             full: false,
             reflink: true,
-            until: frozen.iter().flatten().map(Frozen::until).min(),
+            until,
         };
         match host.copy_image(&request, lock.own()) {
             Err(error) if error.kind != ErrorKind::TimedOut => return Err(fail(origin, error)),
             // What is read once one of them was thawed is of another moment.
             Ok(_) if held() => {}
-            _ => return Err(took_too_long(driver, &origin.object, &origin.path, None)),
+            _ => return Err(not_of_one_moment(driver, &origin.object, &origin.path, until, None)),
         }
     }
-    Ok(())
+    // That somebody else thawed one shows when it is thawed.
+    let mut broken = None;
+    for (origin, frozen) in origins.iter().zip(frozen) {
+        if frozen.is_some_and(|frozen| !frozen.end()) {
+            broken = Some(origin);
+        }
+    }
+    broken.map_or(Ok(()), |origin| Err(not_of_one_moment(driver, &origin.object, &origin.path, until, None)))
 }
 
 /// Says in each copy who it is, and flushes them all.
@@ -163,6 +172,8 @@ fn durable(host: &dyn Host, record: &GroupRecord, object: &ObjectRef) -> Result<
             sector_size: member.sector_size,
             protected: false,
             ephemeral: false,
+            group: Some(record.id.clone()),
+            deleting: false,
         };
         host.set_identity(&part_of(member), &identity).map_err(fail)?;
     }
@@ -339,10 +350,41 @@ pub(super) fn delete_group(driver: &LocalDriver, request: &DeleteGroupRequest) -
             deleted::mark(driver, &object, &member.path)?;
         }
     }
+    begin_deletion(driver.host(), &record, &object)?;
     record.state = GroupState::Deleting;
     driver.store().put_group(&record).map_err(|error| state_error(&object, error))?;
     finish(driver.host(), driver.layout(), record)?;
     Ok(Done::Changed.into())
+}
+
+/// Writes into each member's own file that the deletion of its group was asked for, before the record says so: what a later run ends is then
+/// known not from a record alone, which anybody may have brought.
+fn begin_deletion(host: &dyn Host, record: &GroupRecord, object: &ObjectRef) -> Result<()> {
+    let fail = |error: HostError| host_failure(object, error);
+    for member in &record.members {
+        let Some(file) = says_member(host, record, member, &member.path)? else { continue };
+        if let Some(identity) = file.identity {
+            host.set_identity(&member.path, &ImageIdentity { deleting: true, ..identity }).map_err(fail)?;
+        }
+    }
+    let pools: BTreeSet<&Path> = record.members.iter().filter_map(|member| member.path.parent()).collect();
+    pools.into_iter().try_for_each(|pool| host.sync(pool)).map_err(fail)
+}
+
+/// The file at a member's name, which has to say that it is this snapshot of this group.
+fn says_member(
+    host: &dyn Host,
+    record: &GroupRecord,
+    member: &SnapshotRecord,
+    path: &Path,
+) -> Result<Option<ObservedImage>> {
+    let object = ObjectRef::Group(record.id.clone());
+    let Some(file) = host.image(path).map_err(|error| host_failure(&object, error))? else { return Ok(None) };
+    let of_group = file.identity.as_ref().is_some_and(|identity| identity.group.as_ref() == Some(&record.id));
+    if of_group && is_snapshot_of(file.identity.as_ref(), &member.id, &member.owner) {
+        return Ok(Some(file));
+    }
+    Err(not_a_member(&object, member, "does not say that it is"))
 }
 
 /// Ends what was begun with a group whose lock, or the global one, the caller holds: gives its snapshots their names and records, or
@@ -359,9 +401,16 @@ pub(super) fn finish(host: &dyn Host, layout: &Layout, mut record: GroupRecord) 
                 match host.image(&member.path).map_err(fail)? {
                     Some(file) if is_snapshot_of(file.identity.as_ref(), &member.id, &member.owner) => {}
                     Some(_) => return Err(not_a_member(&object, member, "does not say that it is")),
-                    None => host.place_image(&part_of(member), &member.path, Place::New).map_err(fail)?,
+                    None => {
+                        says_member(host, &record, member, &part_of(member))?;
+                        host.place_image(&part_of(member), &member.path, Place::New).map_err(fail)?;
+                    }
                 }
-                if reader.snapshot(&member.id).present() != Some(member) {
+                let known = reader.snapshot(&member.id);
+                if known.present().is_some_and(|known| known.group != member.group) {
+                    return Err(not_a_member(&object, member, "is recorded, and not as"));
+                }
+                if known.present() != Some(member) {
                     store.put_snapshot(member).map_err(fail)?;
                 }
             }
@@ -369,19 +418,25 @@ pub(super) fn finish(host: &dyn Host, layout: &Layout, mut record: GroupRecord) 
             store.put_group(&record).map_err(|error| state_error(&object, error))
         }
         GroupState::Deleting => {
+            // The record alone is not believed: whoever brought or edited it never asked for this deletion. Each file says that it was begun.
             for member in &record.members {
-                let file = host.image(&member.path).map_err(fail)?;
-                if file.is_none() {
-                    deleted::pool_of(host, &object, &member.path, member.file)?;
+                match says_member(host, &record, member, &member.path)? {
+                    Some(file) if !file.identity.as_ref().is_some_and(|identity| identity.deleting) => {
+                        return Err(not_a_member(&object, member, "does not say that it is being deleted as"));
+                    }
+                    Some(_) => {}
+                    None => deleted::pool_of(host, &object, &member.path, member.file)?,
                 }
-                // What lies under a member's name and is none of it is nobody's to remove.
-                let ours = file.filter(|file| is_snapshot_of(file.identity.as_ref(), &member.id, &member.owner));
-                if let Some(file) = ours {
+            }
+            for member in &record.members {
+                if let Some(file) = host.image(&member.path).map_err(fail)? {
                     host.remove_image(&member.path, Some(file.file)).map_err(fail)?;
                     deleted::stays_away(host, layout, &member.path).map_err(fail)?;
                 }
                 host.remove_image(&part_of(member), None).map_err(fail)?;
-                store.remove_snapshot(&member.id).map_err(fail)?;
+                if reader.snapshot(&member.id).present().is_none_or(|known| known.group == member.group) {
+                    store.remove_snapshot(&member.id).map_err(fail)?;
+                }
             }
             store.remove_group(&record.id).map_err(fail)
         }
@@ -394,16 +449,19 @@ pub(super) fn finish(host: &dyn Host, layout: &Layout, mut record: GroupRecord) 
 /// The records can't be listed, or what was begun cannot be ended.
 pub fn finish_left(host: &dyn Host, layout: &Layout) -> Result<Vec<GroupId>> {
     let reader = Reader::new(host, layout);
-    let mut finished = Vec::new();
+    let (mut finished, mut failed) = (Vec::new(), Ok(()));
     let pool = || ObjectRef::Pool(Layout::default_pool_name());
     for id in unfinished(&reader).map_err(|error| host_failure(&pool(), error))? {
         let Ok(_idle) = VolumeLock::group(host, layout, &id, Duration::ZERO) else { continue };
         if let Recorded::Present(record) = reader.group(&id) {
-            finish(host, layout, record)?;
-            finished.push(id);
+            // One that cannot be ended keeps no other from it.
+            match finish(host, layout, record) {
+                Ok(()) => finished.push(id),
+                Err(error) => failed = Err(error),
+            }
         }
     }
-    Ok(finished)
+    failed.map(|()| finished)
 }
 
 /// The groups that are half-way, be it that somebody is at work on them now.

@@ -21,6 +21,25 @@ pub(super) fn is_image_of(identity: Option<&ImageIdentity>, spec: &VolumeSpec) -
         .is_some_and(|identity| identity.id == spec.id.as_str() && identity.owner == spec.owner && !identity.snapshot)
 }
 
+/// What a volume's image says of itself; false where there is none, or none that is the volume's.
+pub(super) fn image_says(s: &Session<'_>, record: &VolumeRecord, what: fn(&ImageIdentity) -> bool) -> Result<bool> {
+    let Some(backing) = record.spec.backing.as_image() else { return Ok(false) };
+    let image = s.host().image(&backing.image_path(&s.id)).map_err(|error| s.fail(error))?;
+    let identity = image.and_then(|image| image.identity);
+    Ok(is_image_of(identity.as_ref(), &record.spec) && identity.as_ref().is_some_and(what))
+}
+
+/// An image's word about itself when its volume is changed: a record's word that its data goes with an unpublish is none of the image's.
+pub(super) fn identity_now(
+    image: &ObservedImage,
+    spec: &VolumeSpec,
+    fs_uuid: Option<FsUuid>,
+    sector_size: SectorSize,
+) -> ImageIdentity {
+    let ephemeral = image.identity.as_ref().is_some_and(|identity| identity.ephemeral);
+    ImageIdentity { ephemeral, ..identity_of(spec, fs_uuid, sector_size) }
+}
+
 /// An image's word about itself.
 pub(super) fn identity_of(spec: &VolumeSpec, fs_uuid: Option<FsUuid>, sector_size: SectorSize) -> ImageIdentity {
     ImageIdentity {
@@ -32,6 +51,8 @@ pub(super) fn identity_of(spec: &VolumeSpec, fs_uuid: Option<FsUuid>, sector_siz
         sector_size,
         protected: spec.prevent_destroy,
         ephemeral: spec.ephemeral,
+        group: None,
+        deleting: false,
     }
 }
 
@@ -317,8 +338,11 @@ pub(super) fn is_its_disk(s: &Session<'_>, record: &VolumeRecord, place: &str, d
 
 /// Refuses to lose a volume's data without its own approval, or at all when it is protected.
 pub(super) fn may_lose(s: &Session<'_>, record: &VolumeRecord, loss: Loss, approval: Option<&Approval>) -> Result<()> {
-    if record.protected() {
-        let (why, help) = if record.spec.prevent_destroy {
+    let says_so = image_says(s, record, |identity| identity.protected)?;
+    if record.protected() || says_so {
+        let (why, help) = if says_so && !record.spec.prevent_destroy {
+            ("its image says so itself", "apply its manifest with prevent_destroy = false first: that lifts it")
+        } else if record.spec.prevent_destroy {
             ("prevent_destroy is set", "set prevent_destroy = false in its manifest and apply that first")
         } else {
             ("its record was lost and rebuilt", "apply its manifest first: that confirms what it is")

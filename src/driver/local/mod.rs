@@ -182,6 +182,20 @@ impl LocalDriver {
         Ok(s.record.present().filter(|record| record.spec.ephemeral).cloned())
     }
 
+    /// The image that an unpublish may not delete, since it does not say itself that its volume is ephemeral; `None` where there is none such.
+    ///
+    /// # Errors
+    /// As any verb: another csictl works on the volume, or the machine fails.
+    pub fn kept_from_unpublish(&self, id: &VolumeId) -> Result<Option<PathBuf>> {
+        let s = self.open(id)?;
+        let Some(record) = s.record.present() else { return Ok(None) };
+        let Some(backing) = record.spec.backing.as_image() else { return Ok(None) };
+        let path = backing.image_path(id);
+        let there = s.host().stat(&path).map_err(|error| s.fail(error))?.is_some();
+        let goes = !there || guard::image_says(&s, record, |identity| identity.ephemeral)?;
+        Ok((!goes).then_some(path))
+    }
+
     /// A volume's record, made anew from its image where it is damaged; `None` where there is none and no image says it is that volume.
     ///
     /// # Errors

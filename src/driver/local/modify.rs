@@ -75,7 +75,7 @@ pub(super) fn modify_locked(s: &mut Session<'_>, record: VolumeRecord, spec: &Vo
 fn allocate(s: &Session<'_>, was: &VolumeRecord, wanted: &VolumeRecord, notes: &mut Vec<String>) -> Result<Done> {
     let Backing::Image(backing) = &wanted.spec.backing else { return Ok(Done::Already) };
     let image = guard::image(s, wanted, backing)?;
-    let identity = guard::identity_of(&wanted.spec, wanted.fs_uuid, backing.sector_size);
+    let identity = guard::identity_now(&image, &wanted.spec, wanted.fs_uuid, backing.sector_size);
     let mut done = s.host().set_identity(&image.path, &identity).map_err(|error| s.fail(error))?;
     let was_full = was.spec.backing.as_image().is_some_and(|image| image.allocate == Allocate::Full);
     if backing.allocate == Allocate::Full && (!was_full || image.allocated < image.size) {

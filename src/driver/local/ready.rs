@@ -62,6 +62,10 @@ pub(super) fn make(
     if fresh {
         return Ok(());
     }
+    if !is_writable(options) {
+        // What is only read is not repaired either: the kernel mounts it as it is, or says why not.
+        return Ok(());
+    }
     s.host().check_filesystem(&storage.node, fs.fs_type, s.lock.own()).map_err(|error| {
         let repair = match fs.fs_type {
             FsType::Ext4 => "e2fsck -f",
@@ -70,7 +74,7 @@ pub(super) fn make(
         };
         with_help(s.fail(error), format!("unmounted and with a backup at hand: {repair} {place}"))
     })?;
-    if fs.fs_type == FsType::Ext4 && is_writable(options) && is_short(s, record, storage)? {
+    if fs.fs_type == FsType::Ext4 && is_short(s, record, storage)? {
         let files = growth::files(s, record)?;
         let request =
             GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None, files: Some(files) };

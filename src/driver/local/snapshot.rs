@@ -81,6 +81,8 @@ pub(super) fn snapshot(driver: &LocalDriver, spec: &SnapshotSpec) -> Result<Outc
                 sector_size: origin.sector_size,
                 protected: false,
                 ephemeral: false,
+                group: None,
+                deleting: false,
             };
             host.set_identity(&part, &identity).map_err(fail)?;
             host.place_image(&part, &path, Place::New).map_err(fail)
@@ -231,6 +233,17 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
         return Err(DriverError::unapproved(object, Loss::Delete, "its data would be lost (delete)"));
     }
     match file_of(driver, &record)? {
+        Some(ObservedImage { identity: Some(ImageIdentity { group: Some(group), .. }), .. }) => {
+            return Err(DriverError::refused(
+                Refusal::GroupMember,
+                object,
+                format!(
+                    "{} says that it was taken with group {group} and goes only with all of it",
+                    record.path.display()
+                ),
+                "delete the group as a whole (DeleteVolumeGroupSnapshot)",
+            ));
+        }
         Some(image) => {
             driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?;
             deleted::stays_away(driver.host(), driver.layout(), &record.path).map_err(fail)?;

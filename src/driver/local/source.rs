@@ -49,6 +49,11 @@ impl Frozen<'_> {
         self.freeze.as_ref().is_some_and(Freeze::held)
     }
 
+    /// Thaws it, and answers whether it was frozen until then.
+    pub fn end(mut self) -> bool {
+        self.freeze.take().is_some_and(Freeze::end)
+    }
+
     /// When it is thawed, whatever is done by then.
     pub fn until(&self) -> Instant {
         self.until
@@ -65,18 +70,34 @@ impl Drop for Frozen<'_> {
     }
 }
 
-/// Writes paused for as long as they may and the copy was not done.
-pub(super) fn took_too_long(
+/// What was copied is of no one moment: writes paused for as long as they may (it is past `until`) and the copy was not done, or somebody
+/// else ended the pause.
+pub(super) fn not_of_one_moment(
     driver: &LocalDriver,
     object: &ObjectRef,
     path: &Path,
+    until: Option<Instant>,
     undo: Option<Box<HostError>>,
 ) -> DriverError {
-    let seconds = driver.freeze_timeout.as_secs();
-    let cause = format!("writes may pause for {seconds} s at most and the copy took longer; it was given up");
-    let error = Box::new(HostError::new(ErrorKind::TimedOut, "copy", path, cause));
-    let failed = DriverError::Host { object: object.clone(), error, help: None, undo };
-    with_help(failed, "put the pool on xfs or btrfs, where a copy takes no time, or unstage the volume for it")
+    let over = until.is_none_or(|until| Instant::now() >= until);
+    let (kind, cause, help) = if over {
+        let seconds = driver.freeze_timeout.as_secs();
+        (
+            ErrorKind::TimedOut,
+            format!("writes may pause for {seconds} s at most and the copy took longer; it was given up"),
+            "put the pool on xfs or btrfs, where a copy takes no time, or unstage the volume for it",
+        )
+    } else {
+        (
+            ErrorKind::Other,
+            "somebody thawed its file system, or ended the process that held it frozen, while it was copied: what was \
+             written since may be torn in the copy, which was taken away"
+                .to_owned(),
+            "find out who thaws file systems here (a backup or guest agent, fsfreeze --unfreeze), and try again",
+        )
+    };
+    let error = Box::new(HostError::new(kind, "copy", path, cause));
+    with_help(DriverError::Host { object: object.clone(), error, help: None, undo }, help)
 }
 
 /// Only held, never looked at.
@@ -255,8 +276,8 @@ impl Origin<'_> {
         let frozen = self.freeze_at(driver, mount_point)?;
         let request = &CopyRequest { until: Some(frozen.until()), ..request.clone() };
         let method = host.flush_device(node).and_then(|()| host.copy_image(request, lock.own()));
-        let held = frozen.held();
-        drop(frozen);
+        let (held, until) = (frozen.held(), frozen.until());
+        let held = frozen.end() && held;
         match method {
             Ok(method) if held => return Ok(method),
             Err(error) if error.kind != ErrorKind::TimedOut => return Err(fail(error)),
@@ -264,7 +285,7 @@ impl Origin<'_> {
         }
         // What was read after the thaw may be torn: it is no copy of any moment.
         let removed = host.remove_image(&request.to_part, None).err().map(Box::new);
-        Err(took_too_long(driver, &self.object, &self.path, removed))
+        Err(not_of_one_moment(driver, &self.object, &self.path, Some(until), removed))
     }
 
     /// Whether somebody may be writing to its raw device now, which nothing can hold still.

@@ -44,8 +44,11 @@ impl FreezeGuard for Held {
         let said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut polled = [PollFd::new(&*said, PollFlags::IN)];
         // Anything more it has to say, its death included, means that the freeze is over.
-        matches!(poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
-            && self.child.as_ref().is_some_and(|child| child.pid() > 0)
+        matches!(poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0)) && self.child.is_some()
+    }
+
+    fn end(mut self: Box<Self>) -> bool {
+        self.held() && self.child.take().is_some_and(FreezeChild::end)
     }
 }
 

@@ -36,6 +36,11 @@ pub fn grow_filesystem(request: &GrowRequest, lock: &Lock, attach: Attach<'_>) -
     let file = open(device, false)?;
     let wanted = ReadAt::size(&file).map_err(|error| HostError::io(ACT, device, &error))?;
     let before = measure(request, &file)?;
+    if before > wanted {
+        let cause =
+            format!("its file system has {before} bytes, and the device shows {wanted} of them: nothing was done");
+        return Err(HostError::new(ErrorKind::Foreign, ACT, device, cause));
+    }
     if before == wanted / 4096 * 4096 {
         return Ok(finished);
     }

@@ -532,20 +532,30 @@ impl FreezeChild {
         }
     }
 
-    /// The child's process id.
-    pub const fn pid(&self) -> i32 {
-        self.pid
+    /// Has the child thaw the file system, and answers whether there was something to thaw: that it was alive, its time was not over, and
+    /// nobody else had thawed it.
+    pub fn end(mut self) -> bool {
+        self.wait() == Some(0)
+    }
+
+    /// Ends the child, once; what it exited with, if it did.
+    fn wait(&mut self) -> Option<c_int> {
+        drop(self.keep.take()?);
+        let mut status = 0;
+        loop {
+            // SAFETY: waiting for a child of ours; `status` is a writable int.
+            match unsafe { libc::waitpid(self.pid, &raw mut status, 0) } {
+                -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
+                -1 => return None,
+                _ => return libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+            }
+        }
     }
 }
 
 impl Drop for FreezeChild {
     fn drop(&mut self) {
-        drop(self.keep.take());
-        let mut status = 0;
-        // SAFETY: waiting for a child of ours; `status` is a writable int.
-        while unsafe { libc::waitpid(self.pid, &raw mut status, 0) } == -1
-            && io::Error::last_os_error().raw_os_error() == Some(libc::EINTR)
-        {}
+        self.wait();
     }
 }
 
@@ -578,11 +588,11 @@ fn freeze_child(mount_point: c_int, keep: c_int, said: c_int, timeout: c_int) ->
         libc::write(said, [FREEZE_HELD].as_ptr().cast(), 1);
         let mut wait = libc::pollfd { fd: keep, events: libc::POLLIN, revents: 0 };
         let timed_out = libc::poll(&raw mut wait, 1, timeout) == 0;
-        let _ = fithaw(mount_point, &raw mut unused);
+        let thawed = fithaw(mount_point, &raw mut unused).is_ok();
         if timed_out {
             libc::write(said, [FREEZE_TIMED_OUT].as_ptr().cast(), 1);
         }
-        libc::_exit(0);
+        libc::_exit(c_int::from(timed_out || !thawed));
     }
 }
 

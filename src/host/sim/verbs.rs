@@ -37,6 +37,10 @@ impl FreezeGuard for Guard {
         let machine = self.inner.lock();
         !machine.freezes_expire && machine.tokens.iter().any(|token| token.id == self.token)
     }
+
+    fn end(self: Box<Self>) -> bool {
+        self.held()
+    }
 }
 
 impl SimHost {

@@ -273,6 +273,17 @@ pub fn adopt(s: &mut Session<'_>, mut record: VolumeRecord, image: &ObservedImag
             "ask for what is there, or let it be replaced (approval =wipe)",
         ));
     }
+    if identity.ephemeral != record.spec.ephemeral {
+        let (is, asked) = if identity.ephemeral { ("is ephemeral", "is not") } else { ("is not ephemeral", "is") };
+        return Err(s.refuse(
+            Refusal::Exists,
+            format!(
+                "its image {} is there already and says that its volume {is}; what is asked for {asked}",
+                image.path.display()
+            ),
+            "choose another name, or move that file away",
+        ));
+    }
     if let Some(limit) = record.spec.capacity.and_then(|range| range.limit)
         && image.size > limit
     {
@@ -291,7 +302,7 @@ pub fn adopt(s: &mut Session<'_>, mut record: VolumeRecord, image: &ObservedImag
     adopted(&mut record, image, sector_size);
     let protected = record.spec.prevent_destroy;
     if identity.protected != protected {
-        let identity = guard::identity_of(&record.spec, record.fs_uuid, sector_size);
+        let identity = guard::identity_now(image, &record.spec, record.fs_uuid, sector_size);
         s.host().set_identity(&image.path, &identity).map_err(|error| s.fail(error))?;
     }
     s.put_record(record, true)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::driver::local::freezing;
+use crate::driver::local::guard::is_image_of;
 use crate::driver::local::own::describe;
 use crate::host::FileKind;
 use crate::model::observed::{Hidden, ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
@@ -27,7 +28,7 @@ struct Mine<'a> {
 
 impl Look<'_> {
     pub(super) fn volume(&self, id: &VolumeId) -> ObservedVolume {
-        let record = self.records.get(id).cloned().unwrap_or_default();
+        let mut record = self.records.get(id).cloned().unwrap_or_default();
         let run = self.runs.get(id);
         let mut seen = ObservedVolume { run: run.cloned(), ..ObservedVolume::default() };
         if let Recorded::Unknown { cause } = &record {
@@ -52,6 +53,12 @@ impl Look<'_> {
             && seen.staged.as_ref().is_some_and(|staged| freezing::is_left(self.host, self.layout, id, &staged.mount));
         self.inside(id, &mut seen);
         seen.used = self.used(&seen, spec);
+        // Either of the two protects it: an image says so until its manifest's word to the contrary was applied.
+        if let (Recorded::Present(record), ObservedBacking::Image(image)) = (&mut record, &seen.backing)
+            && is_image_of(image.identity.as_ref(), &record.spec)
+        {
+            record.spec.prevent_destroy |= image.identity.as_ref().is_some_and(|identity| identity.protected);
+        }
         seen.record = record;
         seen
     }

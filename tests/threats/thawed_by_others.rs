@@ -1,0 +1,89 @@
+//! Threat: somebody thaws what csictl holds frozen for a copy (a guest agent thaws all file systems, `fsfreeze --unfreeze`). Writers go on while
+//! the copy is made, which may be torn: it is no snapshot.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use csictl::csi::proto::CreateVolumeGroupSnapshotRequest;
+use csictl::host::Host;
+use csictl::host::linux::LinuxHost;
+use csictl::model::Done;
+
+use super::machine::ONE_VOLUME;
+use crate::support::Place;
+use crate::support::serving::Serving;
+
+/// Thaws a file system as soon as anybody has frozen it; whether it did, once it is told that all is over.
+fn thaws(path: PathBuf) -> (Arc<AtomicBool>, JoinHandle<bool>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let agent = thread::spawn(move || {
+        let host = LinuxHost::new();
+        while !told.load(Ordering::Relaxed) {
+            if host.thaw(&path).unwrap() == Done::Changed {
+                return true;
+            }
+        }
+        false
+    });
+    (over, agent)
+}
+
+fn snapshots(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.join("pool")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".snap")).collect()
+}
+
+#[test]
+fn a_snapshot_during_which_somebody_thawed_the_volume_is_none() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    fs::write(place.join("pods/web/data/keep"), "precious").unwrap();
+    let (over, agent) = thaws(place.run().join("staging/p.data"));
+
+    let (code, said) = place.exit(&["snapshot", "create", "data", "s", "--yes"]);
+
+    over.store(true, Ordering::Relaxed);
+    assert!(agent.join().unwrap(), "nobody thawed it: {said}");
+    assert!(code == 1 && said.contains("somebody thawed"), "{code}: {said}");
+    assert_eq!(snapshots(&place), Vec::<String>::new());
+    place.ok(&["snapshot", "create", "data", "s", "--yes"]);
+    assert_eq!(snapshots(&place), ["p.s.snap"]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}
+
+#[test]
+fn a_group_during_which_somebody_thawed_one_of_its_volumes_is_none() {
+    let place = Place::new();
+    let two = ONE_VOLUME.replace("[pods.web]", "[volumes.more]\ncapacity = \"16MiB\"\n[pods.web]")
+        + "[[pods.web.mounts]]\nvolume = \"more\"\npath = \"/web/more\"\n";
+    place.write("m.toml", &two);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let serving = Serving::start(&place, &[]);
+    let take = || {
+        let request = CreateVolumeGroupSnapshotRequest {
+            name: "nightly".into(),
+            source_volume_ids: vec!["p.data".into(), "p.more".into()],
+            ..Default::default()
+        };
+        serving.call(serving.group().create_volume_group_snapshot(request))
+    };
+    let (over, agent) = thaws(place.run().join("staging/p.data"));
+
+    let answer = take();
+
+    over.store(true, Ordering::Relaxed);
+    assert!(agent.join().unwrap(), "nobody thawed it: {answer:?}");
+    let message = answer.unwrap_err().message().to_owned();
+    assert!(message.contains("somebody thawed"), "{message}");
+    assert_eq!(snapshots(&place), Vec::<String>::new());
+    take().unwrap();
+    assert_eq!(snapshots(&place).len(), 2);
+    drop(serving);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}
