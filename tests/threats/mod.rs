@@ -1,5 +1,6 @@
 //! The threats of `docs/safety.md`, a file each, played against the built csictl or its driver on the real machine.
 
+mod aimed_helpers;
 mod data_loss;
 mod errors_panic;
 mod foreign_directory_group;

@@ -16,7 +16,6 @@ use std::time::Duration;
 use rustix::fs::SeekFrom;
 
 use super::ext_superblock::{self, Change, Superblock};
-use super::format::open;
 use super::mkfs::{self, Mke2fs};
 use super::probe::view::ReadAt;
 use crate::host::{FormatRequest, Formatted, HostError, Lock, Result};
@@ -61,23 +60,22 @@ fn slot(sort: Sort) -> Option<Slot> {
 ///
 /// # Errors
 /// mke2fs failed, or the image could not be read or written.
-pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<Formatted> {
+pub fn format(request: &FormatRequest, file: &File, lock: &Lock, limit: Option<Duration>) -> Result<Formatted> {
     let failed = |error: std::io::Error| HostError::io(ACT, &request.path, &error);
-    let file = open(&request.path, true)?;
-    let size = ReadAt::size(&file).map_err(failed)?;
+    let size = ReadAt::size(file).map_err(failed)?;
     // The label is no part of the sort: it lies in the superblocks, which are each volume's own.
     let sort = Sort { size, sector_size: request.sector_size.bytes(), options: request.options.clone() };
     // A feature may bring a secret or a name of its own into the superblock.
     let plain = !request.options.iter().any(|option| option.starts_with("-O") || option.starts_with("-J"));
     let Some(slot) = (plain && Mke2fs::installed().checksum_seed).then(|| slot(sort)).flatten() else {
-        mkfs::run(request, lock, limit)?;
+        mkfs::run(request, Some(file), lock, limit)?;
         return Ok(Formatted::Mkfs);
     };
     // Others of this sort wait here until the first one is made, which is quicker than making theirs.
     let mut made = None;
     let template = slot.get_or_init(|| {
-        made = Some(mkfs::run(request, lock, limit));
-        if made.as_ref().is_some_and(Result::is_ok) { take(&file) } else { None }
+        made = Some(mkfs::run(request, Some(file), lock, limit));
+        if made.as_ref().is_some_and(Result::is_ok) { take(file) } else { None }
     });
     match (made, template) {
         (Some(result), _) => result.map(|()| Formatted::Mkfs),
@@ -87,10 +85,10 @@ pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> 
                 label: Some(padded(request.label.as_deref())),
                 hash_seed: Some(*FsUuid::random().as_bytes()),
             };
-            copy(template, &file, &change).map_err(failed)?;
+            copy(template, file, &change).map_err(failed)?;
             Ok(Formatted::Template)
         }
-        (None, None) => mkfs::run(request, lock, limit).map(|()| Formatted::Mkfs),
+        (None, None) => mkfs::run(request, Some(file), lock, limit).map(|()| Formatted::Mkfs),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::SeekFrom;
 
+use super::files::open_regular;
 use super::patience::patiently;
 use super::probe::{filesystem_size, probe, probe_one, view};
 use super::{device, erase, ext_superblock, ext_template, mkfs};
@@ -28,16 +29,23 @@ pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> 
     // A link may turn at any moment; the kernel's own node of a device leads to it for as long as it is there.
     let node = request.block.map(|block| device::node(block, &request.path)).transpose()?;
     let request = &FormatRequest { path: node.unwrap_or_else(|| request.path.clone()), ..request.clone() };
+    let path = &request.path;
+    let file = if request.fresh_image { open_regular(ACT, path, true) } else { open(path, true) }?;
     // That a file is fresh is the caller's word; what may be assumed of it is only what the file system below says.
-    let fresh_image = prove_blank(request)?;
+    let fresh_image = prove_blank(&file, request)?;
     let request = &FormatRequest { fresh_image, ..request.clone() };
-    let formatted = if request.fresh_image && request.fs == FsType::Ext4 && request.template {
-        ext_template::format(request, lock, limit)?
-    } else {
-        mkfs::run(request, lock, limit)?;
-        Formatted::Mkfs
+    // A device is opened by each mkfs for itself alone.
+    let image = file.metadata().is_ok_and(|facts| facts.is_file()).then_some(file);
+    let formatted = match &image {
+        Some(file) if request.fresh_image && request.fs == FsType::Ext4 && request.template => {
+            ext_template::format(request, file, lock, limit)?
+        }
+        image => {
+            mkfs::run(request, image.as_ref(), lock, limit)?;
+            Formatted::Mkfs
+        }
     };
-    let file = open(&request.path, false)?;
+    let file = image.map_or_else(|| open(&request.path, false), Ok)?;
     if !request.fresh_image {
         // An image is flushed when it gets its name; a device has to say now what it could not write.
         file.sync_all().map_err(|error| HostError::io(ACT, &request.path, &error))?;
@@ -74,13 +82,12 @@ pub(super) fn open(path: &Path, exclusive: bool) -> Result<File> {
 }
 
 /// Answers whether every byte is known to be zero, and not only those where a signature could lie.
-fn prove_blank(request: &FormatRequest) -> Result<bool> {
+fn prove_blank(file: &File, request: &FormatRequest) -> Result<bool> {
     let path = &request.path;
-    let file = open(path, true)?;
-    if request.fresh_image && is_untouched(&file) {
+    if request.fresh_image && is_untouched(file) {
         return Ok(true);
     }
-    let found = probe(&file);
+    let found = probe(file);
     match &found {
         Probe::Blank => return Ok(false),
         Probe::Unreadable { .. } => {
@@ -92,7 +99,7 @@ fn prove_blank(request: &FormatRequest) -> Result<bool> {
         }
         Probe::Known(_) | Probe::Ambiguous(_) => {}
     }
-    erase::erase(&file, path)?;
+    erase::erase(file, path)?;
     Ok(false)
 }
 

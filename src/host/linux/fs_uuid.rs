@@ -3,6 +3,7 @@
 //! refuses.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,7 +12,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::ext_superblock::{self, Change, PRIMARY};
-use super::format::open;
+use super::files::open_regular;
 use super::fsck::e2fsck;
 use super::helper::{Helper, Ran};
 use super::probe::probe_one;
@@ -29,61 +30,64 @@ pub type Attach<'a> = &'a (dyn Fn(&Path) -> Result<AttachedLoop> + Sync);
 /// # Errors
 /// No sound file system of that type, a tool failed, or the old UUID is still there.
 pub fn change_uuid(path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock, attach: Attach<'_>) -> Result<()> {
-    if read_back(path, fs)? == uuid.to_string() {
+    let file = open_regular(ACT, path, true)?;
+    if read_back(&file, path, fs)? == uuid.to_string() {
         return Ok(());
     }
     match fs {
-        FsType::Ext4 => ext4(path, uuid, lock)?,
-        FsType::Xfs => xfs(path, uuid, lock, attach)?,
-        FsType::Btrfs => btrfs(path, uuid, lock)?,
+        FsType::Ext4 => ext4(&file, path, uuid, lock)?,
+        FsType::Xfs => xfs(&file, path, uuid, lock, attach)?,
+        FsType::Btrfs => btrfs(&file, path, uuid, lock)?,
     }
-    let found = read_back(path, fs)?;
+    let found = read_back(&file, path, fs)?;
     if found == uuid.to_string() {
         return Ok(());
     }
     Err(HostError::new(ErrorKind::Verify, ACT, path, format!("it is {found} after it was set to {uuid}")))
 }
 
-fn read_back(path: &Path, fs: FsType) -> Result<String> {
-    let file = open(path, false)?;
-    let found = probe_one(&file, fs).map_err(|error| HostError::new(ErrorKind::Io, ACT, path, error.to_string()))?;
+fn read_back(file: &File, path: &Path, fs: FsType) -> Result<String> {
+    let found = probe_one(file, fs).map_err(|error| HostError::new(ErrorKind::Io, ACT, path, error.to_string()))?;
     let uuid = found.filter(|found| found.kind == fs.as_str()).and_then(|found| found.uuid);
     uuid.ok_or_else(|| HostError::new(ErrorKind::Invalid, ACT, path, format!("there is no sound {fs} on it")))
 }
 
-fn ext4(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<()> {
+fn ext4(file: &File, path: &Path, uuid: FsUuid, lock: &Lock) -> Result<()> {
     let failed = |error: std::io::Error| HostError::io(ACT, path, &error);
     let gone = || HostError::new(ErrorKind::Invalid, ACT, path, "its superblock is damaged");
-    let file = open(path, true)?;
-    let mut superblock = ext_superblock::read(&file, PRIMARY).map_err(failed)?.ok_or_else(gone)?;
+    let mut superblock = ext_superblock::read(file, PRIMARY).map_err(failed)?.ok_or_else(gone)?;
     if ext_superblock::needs_recovery(&superblock) {
         // The journal may hold an older superblock, which a later replay would bring back.
-        e2fsck(ACT, path, &["-p"], lock)?;
-        superblock = ext_superblock::read(&file, PRIMARY).map_err(failed)?.ok_or_else(gone)?;
+        e2fsck(ACT, path, Some(file), &["-p"], lock)?;
+        superblock = ext_superblock::read(file, PRIMARY).map_err(failed)?.ok_or_else(gone)?;
         if ext_superblock::needs_recovery(&superblock) {
             return Err(HostError::new(ErrorKind::Verify, ACT, path, "its journal still waits to be replayed"));
         }
     }
     if ext_superblock::can_change(&superblock) {
         let change = Change { uuid: *uuid.as_bytes(), label: None, hash_seed: None };
-        return ext_superblock::change_all(&file, &superblock, &change).map_err(failed);
+        return ext_superblock::change_all(file, &superblock, &change).map_err(failed);
     }
     // Group checksums of the older kind are made from the UUID; tune2fs rewrites them, and wants a whole check first.
-    drop(file);
-    e2fsck(ACT, path, &["-f", "-p"], lock)?;
-    let helper = Helper { tool: "tune2fs", act: ACT, object: path, lock: lock.file(), limit: None };
-    helper.succeed(["-U".as_ref(), uuid.to_string().as_ref(), "--".as_ref(), path.as_os_str()]).map(drop)
+    e2fsck(ACT, path, Some(file), &["-f", "-p"], lock)?;
+    let helper = helper("tune2fs", file, path, lock);
+    helper.succeed(["-U".as_ref(), uuid.to_string().as_ref(), "--".as_ref(), helper.place().as_os_str()]).map(drop)
 }
 
-fn xfs(path: &Path, uuid: FsUuid, lock: &Lock, attach: Attach<'_>) -> Result<()> {
+/// One that works on the opened image.
+fn helper<'a>(tool: &'static str, file: &'a File, path: &'a Path, lock: &'a Lock) -> Helper<'a> {
+    Helper { tool, act: ACT, object: path, file: Some(file.as_fd()), lock: lock.file(), limit: None }
+}
+
+fn xfs(file: &File, path: &Path, uuid: FsUuid, lock: &Lock, attach: Attach<'_>) -> Result<()> {
     // A frozen XFS leaves its log dirty on purpose, so the log is the rule here and not the exception.
-    let said = xfs_db(path, uuid, lock)?;
-    if read_back(path, FsType::Xfs)? == uuid.to_string() {
+    let said = xfs_db(file, path, uuid, lock)?;
+    if read_back(file, path, FsType::Xfs)? == uuid.to_string() {
         return Ok(());
     }
     replay_journal(path, FsType::Xfs, attach)?;
-    let again = xfs_db(path, uuid, lock)?;
-    if read_back(path, FsType::Xfs)? == uuid.to_string() {
+    let again = xfs_db(file, path, uuid, lock)?;
+    if read_back(file, path, FsType::Xfs)? == uuid.to_string() {
         return Ok(());
     }
     let output = format!("{}\n{}", said.output, again.output);
@@ -91,8 +95,8 @@ fn xfs(path: &Path, uuid: FsUuid, lock: &Lock, attach: Attach<'_>) -> Result<()>
 }
 
 /// What `xfs_admin -U` runs, without its shell.
-fn xfs_db(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<Ran> {
-    let helper = Helper { tool: "xfs_db", act: ACT, object: path, lock: lock.file(), limit: None };
+fn xfs_db(file: &File, path: &Path, uuid: FsUuid, lock: &Lock) -> Result<Ran> {
+    let helper = helper("xfs_db", file, path, lock);
     let command = format!("uuid {uuid}");
     helper.run([
         "-x".as_ref(),
@@ -101,7 +105,7 @@ fn xfs_db(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<Ran> {
         "xfs_admin".as_ref(),
         "-c".as_ref(),
         command.as_ref(),
-        path.as_os_str(),
+        helper.place().as_os_str(),
     ])
 }
 
@@ -135,14 +139,14 @@ fn mount_once(node: &Path, over: &Path, fs: FsType) -> nix::Result<()> {
     umount2(over, MntFlags::UMOUNT_NOFOLLOW)
 }
 
-fn btrfs(path: &Path, uuid: FsUuid, lock: &Lock) -> Result<()> {
-    if btrfs_log(&open(path, false)?, path)? {
+fn btrfs(file: &File, path: &Path, uuid: FsUuid, lock: &Lock) -> Result<()> {
+    if btrfs_log(file, path)? {
         let cause = "it has a log of its last fsyncs that only a mount replays: stage the volume it comes from once, and copy again";
         return Err(HostError::new(ErrorKind::Unsupported, ACT, path, cause));
     }
     // -f answers the question btrfstune asks a person; the copy is csictl's own and is thrown away if this is cut short.
-    let helper = Helper { tool: "btrfstune", act: ACT, object: path, lock: lock.file(), limit: None };
-    helper.succeed(["-f".as_ref(), "-U".as_ref(), uuid.to_string().as_ref(), path.as_os_str()]).map(drop)
+    let helper = helper("btrfstune", file, path, lock);
+    helper.succeed(["-f".as_ref(), "-U".as_ref(), uuid.to_string().as_ref(), helper.place().as_os_str()]).map(drop)
 }
 
 /// Whether a log tree waits to be replayed (the superblock's `log_root`). Its blocks would keep the old UUID.

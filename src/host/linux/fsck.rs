@@ -3,6 +3,8 @@
 //! ext4 says in its superblock whether the kernel found errors in it; only then e2fsck runs, repairing what is safe to
 //! repair without asking. XFS and btrfs check themselves at every mount and have no such repair.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -37,7 +39,7 @@ pub fn check_filesystem(device: &Path, fs: FsType, lock: &Lock) -> Result<Done> 
     if !ext_superblock::has_errors(&superblock) {
         return Ok(Done::Already);
     }
-    e2fsck(ACT, device, &["-p"], lock)
+    e2fsck(ACT, device, None, &["-p"], lock)
 }
 
 /// Looks whether a file system came to be whole, by its own check, and if not, whether it was ever mounted.
@@ -51,7 +53,7 @@ pub fn made(device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
         FsType::Xfs => ("xfs_repair", &["-n", "--"]),
         FsType::Btrfs => ("btrfs", &["check", "--readonly", "--"]),
     };
-    let helper = Helper { tool, act: ACT, object: device, lock: lock.file(), limit: None };
+    let helper = Helper { tool, act: ACT, object: device, file: None, lock: lock.file(), limit: None };
     let arguments = arguments.iter().map(AsRef::as_ref).chain([device.as_os_str()]);
     if helper.run(arguments)?.status.success() {
         return Ok(Made::Whole);
@@ -74,10 +76,18 @@ pub fn made(device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
     Ok(if never_mounted { Made::Unfinished } else { Made::Unclear })
 }
 
-/// Runs e2fsck and tells "was clean" from "was corrected".
-pub(super) fn e2fsck(act: &'static str, device: &Path, options: &[&str], lock: &Lock) -> Result<Done> {
-    let helper = Helper { tool: "e2fsck", act, object: device, lock: lock.file(), limit: None };
-    let arguments = options.iter().map(AsRef::as_ref).chain([std::ffi::OsStr::new("--"), device.as_os_str()]);
+/// Runs e2fsck, on what is opened as `image` where there is one, and tells "was clean" from "was corrected".
+pub(super) fn e2fsck(
+    act: &'static str,
+    device: &Path,
+    image: Option<&File>,
+    options: &[&str],
+    lock: &Lock,
+) -> Result<Done> {
+    let file = image.map(AsFd::as_fd);
+    let helper = Helper { tool: "e2fsck", act, object: device, file, lock: lock.file(), limit: None };
+    let place = helper.place();
+    let arguments = options.iter().map(AsRef::as_ref).chain([std::ffi::OsStr::new("--"), place.as_os_str()]);
     let ran = helper.run(arguments)?;
     verdict(&ran).ok_or_else(|| {
         let mut error = ran.failure(act, device);

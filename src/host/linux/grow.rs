@@ -49,7 +49,7 @@ pub fn grow_filesystem(request: &GrowRequest, lock: &Lock, attach: Attach<'_>) -
             Some(files) => growth::grow(device, files, lock, attach)?,
             None => {
                 // resize2fs wants a whole check first, and so does anybody who moves block groups.
-                e2fsck(ACT, device, &["-f", "-p"], lock)?;
+                e2fsck(ACT, device, None, &["-f", "-p"], lock)?;
                 resize2fs(device, lock)?;
             }
         },
@@ -76,7 +76,7 @@ pub fn grow_filesystem(request: &GrowRequest, lock: &Lock, attach: Attach<'_>) -
 }
 
 fn resize2fs(device: &Path, lock: &Lock) -> Result<()> {
-    let helper = Helper { tool: "resize2fs", act: ACT, object: device, lock: lock.file(), limit: None };
+    let helper = Helper { tool: "resize2fs", act: ACT, object: device, file: None, lock: lock.file(), limit: None };
     let ran = helper.run(["--".as_ref(), device.as_os_str()])?;
     if ran.status.success() {
         return Ok(());
@@ -91,7 +91,7 @@ fn resize2fs(device: &Path, lock: &Lock) -> Result<()> {
 }
 
 fn run(tool: &'static str, device: &Path, lock: &Lock, arguments: &[&std::ffi::OsStr]) -> Result<()> {
-    Helper { tool, act: ACT, object: device, lock: lock.file(), limit: None }.succeed(arguments).map(drop)
+    Helper { tool, act: ACT, object: device, file: None, lock: lock.file(), limit: None }.succeed(arguments).map(drop)
 }
 
 /// The file system's size now. A mounted XFS is asked through its mount, since it writes its superblock late and past the
@@ -101,7 +101,7 @@ fn measure(request: &GrowRequest, file: &File) -> Result<u64> {
     let failed = |error: std::io::Error| HostError::io(ACT, device, &error);
     match (request.fs, &request.mount_point) {
         (FsType::Xfs, Some(mount_point)) => {
-            let helper = Helper { tool: "xfs_growfs", act: ACT, object: device, lock: None, limit: None };
+            let helper = Helper { tool: "xfs_growfs", act: ACT, object: device, file: None, lock: None, limit: None };
             let ran = helper.succeed(["-n".as_ref(), mount_point.as_os_str()])?;
             xfs_data_size(&ran.output).ok_or_else(|| ran.failure(ACT, device))
         }

@@ -2,12 +2,12 @@
 //!
 //! A helper is found once, in the system's directories only, and run by its absolute path with an environment of two
 //! variables, no shell, a working directory of `/`, a process group of its own (the terminal's Ctrl-C is not its own), and no
-//! descriptor but its output and, as stdin, the lock of the volume it works on: should csictl die, the helper goes on and
-//! the volume stays locked until it ends. No exit status is believed here where the effect can be read: callers verify.
+//! descriptor but its output, the image it works on and, as stdin, the lock of the volume: should csictl die, the helper goes
+//! on and the volume stays locked until it ends. No exit status is believed here where the effect can be read: callers verify.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use super::output::{End, until_end};
+use super::sys;
 use crate::host::{ErrorKind, HostError, Result, ToolFacts};
 
 /// Where helpers are looked for, and nowhere else.
@@ -68,8 +69,11 @@ pub struct Helper<'a> {
     pub tool: &'static str,
     /// What is being done, for errors.
     pub act: &'static str,
-    /// What it is done to, for errors.
+    /// What it is done to, for errors; where the helper finds it too, unless there is a `file`.
     pub object: &'a Path,
+    /// The file of csictl's own it is let loose on. It gets this descriptor and no path: whoever can exchange the directories that lead
+    /// there would otherwise aim it at any file of root's.
+    pub file: Option<BorrowedFd<'a>>,
     /// The lock it keeps until it ends.
     pub lock: Option<BorrowedFd<'a>>,
     /// After this long it is ended. Only for one whose work is worth nothing until it is whole (a mkfs); one at work on a file system
@@ -78,6 +82,14 @@ pub struct Helper<'a> {
 }
 
 impl Helper<'_> {
+    /// What to name in its arguments.
+    pub fn place(&self) -> PathBuf {
+        match self.file {
+            Some(file) => PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+            None => self.object.to_owned(),
+        }
+    }
+
     /// Runs it to its end, whatever that is.
     ///
     /// # Errors
@@ -107,12 +119,18 @@ impl Helper<'_> {
         let mut command = Command::new(&path);
         command.args(&arguments).env_clear().env("LC_ALL", "C").env("PATH", PATH).current_dir("/").process_group(0);
         command.envs(variables.iter().copied()).stdin(stdin).stdout(out).stderr(err);
+        if let Some(file) = self.file {
+            sys::hand_down(&mut command, file);
+        }
         let mut child = command.spawn().map_err(failed)?;
         // The command keeps the pipe's writing ends, and reading would never end.
         drop(command);
         let (end, output) = until_end(&mut child, &mut said, self.limit).map_err(failed)?;
+        let (place, object) = (self.place(), self.object.to_string_lossy());
+        let named = |text: &str| text.replace(&*place.to_string_lossy(), &object);
         let words = arguments.iter().map(|argument| argument.to_string_lossy());
-        let command = std::iter::once(self.tool.into()).chain(words).collect::<Vec<_>>().join(" ");
+        let command = named(&std::iter::once(self.tool.into()).chain(words).collect::<Vec<_>>().join(" "));
+        let output = named(&output);
         let status = match end {
             End::Itself(status) => status,
             End::Killed => return Err(self.timed_out(&command, "was ended", &output)),
@@ -175,7 +193,7 @@ pub fn e2fsprogs() -> Option<(u32, u32)> {
     *VERSION.get_or_init(|| {
         let object = Path::new("mke2fs");
         let limit = Some(VERSION_LIMIT);
-        let helper = Helper { tool: "mke2fs", act: "ask for the version of", object, lock: None, limit };
+        let helper = Helper { tool: "mke2fs", act: "ask for the version of", object, file: None, lock: None, limit };
         version(&helper.run(["-V"]).ok()?.output)
     })
 }
@@ -204,7 +222,14 @@ mod tests {
     fn a_helper_sees_its_stdio_the_lock_and_a_clean_environment_only() {
         let lock = tempfile::tempfile().unwrap();
         let open = std::fs::File::open("/dev/zero").unwrap();
-        let helper = Helper { tool: "sh", act: "test", object: Path::new("/"), lock: Some(lock.as_fd()), limit: None };
+        let helper = Helper {
+            tool: "sh",
+            act: "test",
+            object: Path::new("/"),
+            file: None,
+            lock: Some(lock.as_fd()),
+            limit: None,
+        };
 
         let ran = helper.succeed(["-c", "readlink /proc/self/fd/0; ls -l /proc/$$/fd; env; pwd"]).unwrap();
 
@@ -217,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_reaches_its_file_whatever_lies_at_the_path_and_speaks_of_it_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("image"), folder.path().join("other"));
+        std::fs::write(&other, "theirs").unwrap();
+        let file = std::fs::File::create_new(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        let helper =
+            Helper { tool: "sh", act: "test", object: &path, file: Some(file.as_fd()), lock: None, limit: None };
+        let script = format!("echo ours >{0}; echo {0}", helper.place().display());
+
+        let ran = helper.succeed(["-c", &script]).unwrap();
+
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "theirs");
+        assert_eq!(file.metadata().unwrap().len(), 5);
+        assert_eq!(ran.output.trim(), path.to_str().unwrap());
+    }
+
+    #[test]
     fn a_helper_keeps_the_lock_until_it_ends() {
         use rustix::fs::{FlockOperation, flock};
         let path = tempfile::NamedTempFile::new().unwrap();
@@ -225,8 +269,14 @@ mod tests {
         let start = std::time::Instant::now();
 
         let helper = std::thread::spawn(move || {
-            let helper =
-                Helper { tool: "sh", act: "test", object: Path::new("/"), lock: Some(lock.as_fd()), limit: None };
+            let helper = Helper {
+                tool: "sh",
+                act: "test",
+                object: Path::new("/"),
+                file: None,
+                lock: Some(lock.as_fd()),
+                limit: None,
+            };
             // The shell ends and its child goes on, as a helper does whose parent was killed.
             let ran = helper.run(["-c", "exec 3<&0; sleep 0.3 >/dev/null 2>&1 &"]).unwrap();
             drop(lock);
@@ -242,7 +292,8 @@ mod tests {
 
     #[test]
     fn a_failure_has_the_command_its_last_line_and_all_it_said() {
-        let helper = Helper { tool: "sh", act: "format", object: Path::new("/dev/x"), lock: None, limit: None };
+        let helper =
+            Helper { tool: "sh", act: "format", object: Path::new("/dev/x"), file: None, lock: None, limit: None };
 
         let error = helper.succeed(["-c", "echo one; echo two >&2; exit 3"]).unwrap_err();
 

@@ -4,6 +4,8 @@
 //! of a mkfs to overwrite is one more check. Options of a user are merged where a tool counts only the last of its kind.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::helper::{Helper, e2fsprogs};
@@ -28,18 +30,26 @@ impl Mke2fs {
     }
 }
 
-/// Checks the request's options and runs the mkfs of its file system, which is ended when it takes longer than `limit`.
+/// Checks the request's options and runs the mkfs of its file system, which is ended when it takes longer than `limit`. In an image it
+/// works on what is opened as `image`, whatever its path leads to by then.
 ///
 /// # Errors
 /// An option is not on the list, the program is missing, it failed, or it took too long.
-pub fn run(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<()> {
+pub fn run(request: &FormatRequest, image: Option<&File>, lock: &Lock, limit: Option<Duration>) -> Result<()> {
     check(request)?;
-    let (tool, arguments) = match request.fs {
-        FsType::Ext4 => ("mke2fs", ext4(request, Mke2fs::installed())),
-        FsType::Xfs => ("mkfs.xfs", xfs(request)),
-        FsType::Btrfs => ("mkfs.btrfs", btrfs(request)),
+    let tool = match request.fs {
+        FsType::Ext4 => "mke2fs",
+        FsType::Xfs => "mkfs.xfs",
+        FsType::Btrfs => "mkfs.btrfs",
     };
-    let helper = Helper { tool, act: "format", object: &request.path, lock: lock.file(), limit };
+    let file = image.map(AsFd::as_fd);
+    let helper = Helper { tool, act: "format", object: &request.path, file, lock: lock.file(), limit };
+    let request = &FormatRequest { path: helper.place(), ..request.clone() };
+    let arguments = match request.fs {
+        FsType::Ext4 => ext4(request, Mke2fs::installed()),
+        FsType::Xfs => xfs(request),
+        FsType::Btrfs => btrfs(request),
+    };
     // It opens a device for itself alone, as the look at it did a moment ago.
     patiently(is_busy, || helper.succeed(arguments.iter()).map(drop))
 }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 /// `LO_FLAGS_READ_ONLY`.
@@ -640,6 +641,15 @@ pub fn close_inherited_on_exec() -> io::Result<()> {
 /// Major and minor of a `dev_t`.
 pub fn device_numbers(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
+}
+
+/// Has a program that is started by `command` get this descriptor, under its number. Nobody else who is started meanwhile does.
+pub fn hand_down(command: &mut impl CommandExt, file: BorrowedFd<'_>) {
+    let number = file.as_raw_fd();
+    // SAFETY: fcntl with F_SETFD touches no memory, and answers EBADF for a number that is no descriptor.
+    let keep = move || check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into()).map(drop);
+    // SAFETY: between fork and exec nothing is called but that one fcntl, which a signal handler may call too.
+    unsafe { command.pre_exec(keep) };
 }
 
 /// Takes over a descriptor that this process was started with, and keeps it from its children.

@@ -10,12 +10,14 @@ mod log;
 mod scratch;
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::ext_superblock::{self, PRIMARY, Superblock};
 use super::format::open;
 use super::fs_uuid::{Attach, replay_journal};
 use super::helper::{Helper, Ran};
+use super::image::create_part;
 use super::probe::view::ReadAt;
 use super::small;
 use crate::host::{ErrorKind, GrowthFiles, HostError, Lock, Result};
@@ -115,9 +117,11 @@ impl Work<'_> {
         let whole = copied == Copied::Whole;
         let file = match copied {
             Copied::Metadata => {
-                let ran = self.tool("e2image").run(["-r".as_ref(), self.device.as_os_str(), scratch.as_os_str()])?;
+                let file = create_part(ACT, scratch)?;
+                let tool = self.tool("e2image", &file);
+                let ran = tool.run(["-r".as_ref(), self.device.as_os_str(), tool.place().as_os_str()])?;
                 self.succeeded(&ran)?;
-                let file = scratch::complete(scratch, self.size)?;
+                file.set_len(self.size).map_err(|error| HostError::io(ACT, scratch, &error))?;
                 // What e2image lost or made up must not be taken for the growth's doing.
                 if !scratch::is_part_of(&file, self.target, self.block, scratch, self.device)? {
                     return Ok(false);
@@ -127,7 +131,7 @@ impl Work<'_> {
             Copied::Whole => scratch::copy(self.target, self.device, scratch, self.size)?,
         };
         let preen = ["-f", if whole { "-p" } else { "-n" }];
-        let checked = self.check(&preen)?;
+        let checked = self.check(&file, &preen)?;
         match checked.status.code() {
             Some(0) => {}
             Some(1) if whole => {}
@@ -140,11 +144,13 @@ impl Work<'_> {
             _ => return Err(checked.failure(ACT, self.device)),
         }
         // Forced, since it would ask for the check that has just been made.
-        let said = ["-f".as_ref(), "-p".as_ref(), "--".as_ref(), scratch.as_os_str()];
-        let ran = self.tool("resize2fs").run_with(said, &WRITE_ZEROS)?;
+        let tool = self.tool("resize2fs", &file);
+        let place = tool.place();
+        let said = ["-f".as_ref(), "-p".as_ref(), "--".as_ref(), place.as_os_str()];
+        let ran = tool.run_with(said, &WRITE_ZEROS)?;
         self.succeeded(&ran)?;
         let moved = ["Relocating blocks", "Scanning inode table"].iter().any(|pass| ran.output.contains(pass));
-        if (moved && !whole) || self.check(&["-f", "-n"])?.status.code() != Some(0) {
+        if (moved && !whole) || self.check(&file, &["-f", "-n"])?.status.code() != Some(0) {
             return Ok(false);
         }
         let grown = log::Grown {
@@ -158,13 +164,17 @@ impl Work<'_> {
         log::write(&grown, self.files)
     }
 
-    fn tool(&self, tool: &'static str) -> Helper<'_> {
-        Helper { tool, act: ACT, object: self.device, lock: self.lock.file(), limit: None }
+    /// One that works on the scratch file, opened.
+    fn tool<'a>(&'a self, tool: &'static str, scratch: &'a File) -> Helper<'a> {
+        let (object, file) = (&self.files.scratch, Some(scratch.as_fd()));
+        Helper { tool, act: ACT, object, file, lock: self.lock.file(), limit: None }
     }
 
-    fn check(&self, options: &[&str]) -> Result<Ran> {
-        let scratch = [std::ffi::OsStr::new("--"), self.files.scratch.as_os_str()];
-        self.tool("e2fsck").run_with(options.iter().map(AsRef::as_ref).chain(scratch), &WRITE_ZEROS)
+    fn check(&self, scratch: &File, options: &[&str]) -> Result<Ran> {
+        let tool = self.tool("e2fsck", scratch);
+        let place = tool.place();
+        let arguments = options.iter().map(AsRef::as_ref).chain([std::ffi::OsStr::new("--"), place.as_os_str()]);
+        tool.run_with(arguments, &WRITE_ZEROS)
     }
 
     fn succeeded(&self, ran: &Ran) -> Result<()> {

@@ -8,7 +8,6 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::ACT;
-use crate::host::linux::files::open_regular;
 use crate::host::linux::image::create_part;
 use crate::host::linux::probe::view::ReadAt;
 use crate::host::{HostError, Result};
@@ -19,14 +18,6 @@ pub const CHUNK: u64 = 1 << 20;
 const BLOCK: usize = 4096;
 /// The largest block of ext4: stretches are aligned to it.
 const LARGEST: u64 = 64 << 10;
-
-/// Opens what e2image made and gives it the size that the volume has.
-pub fn complete(scratch: &Path, size: u64) -> Result<File> {
-    let failed = |error: std::io::Error| HostError::io(ACT, scratch, &error);
-    let file = open_regular(ACT, scratch, true)?;
-    file.set_len(size).map_err(failed)?;
-    Ok(file)
-}
 
 /// Whether every block the copy holds is that of the original. One of zeros may be one that was not copied.
 pub fn is_part_of(copy: &File, original: &File, block: usize, copy_at: &Path, original_at: &Path) -> Result<bool> {
