@@ -147,6 +147,61 @@ pub fn only_at_mount(kind: MountKind, is: &[String], wanted: &[String]) -> Vec<S
     reasons
 }
 
+/// What a file system shows otherwise than these options ask for, of what mountinfo tells for certain and a remount sets: (expected, found).
+/// A value that is the kernel's own, and was not asked for, is nobody's to judge.
+pub fn wrong_of_superblock(kind: MountKind, asked: &[String], shown: &[String]) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    if kind == MountKind::Bind {
+        return wrong;
+    }
+    for (flag, off) in [("sync", "async"), ("lazytime", "nolazytime")] {
+        // xfs makes more of `sync` when it is mounted with it.
+        if flag == "sync" && kind == MountKind::Fs(FsType::Xfs) {
+            continue;
+        }
+        let last = asked.iter().rev().find(|option| *option == flag || *option == off);
+        let (asked, is) = (last.is_some_and(|last| last == flag), shown.iter().any(|option| option == flag));
+        match (asked, is) {
+            (true, false) => wrong.push((flag.to_owned(), "not set on the file system".to_owned())),
+            (false, true) => wrong.push((format!("no {flag}"), format!("{flag} is set on the file system"))),
+            _ => {}
+        }
+    }
+    let (key, unshown) = match kind {
+        MountKind::Fs(FsType::Ext4) => ("commit", Some(5)),
+        MountKind::Fs(FsType::Btrfs) => ("commit", Some(30)),
+        // What memory comes to by itself depends on the machine's.
+        MountKind::Tmpfs => ("nr_inodes", None),
+        MountKind::Fs(FsType::Xfs) | MountKind::Bind => return wrong,
+    };
+    let value =
+        |options: &[String]| of_superblock(options).get(key).and_then(|option| number(option.split_once('=')?.1));
+    if let (Some(asked), Some(is)) = (value(asked), value(shown).or(unshown))
+        && asked != is
+    {
+        wrong.push((format!("{key}={asked}"), format!("{key}={is}")));
+    }
+    wrong
+}
+
+/// The most that a tmpfs holds, as mountinfo shows it; `None` where it is half of the machine's memory, which is not shown.
+pub fn tmpfs_size(shown: &[String]) -> Option<u64> {
+    number(shown.iter().find_map(|option| option.strip_prefix("size="))?)
+}
+
+/// A number as the kernel reads and writes it, with k, m or g for its powers of 1024.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let power = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1024_u64.pow(power))
+}
+
 /// The file system's own options by name; the last of several counts.
 fn of_superblock(options: &[String]) -> BTreeMap<&str, &str> {
     let named = options.iter().map(|option| (option.split_once('=').map_or(option.as_str(), |(key, _)| key), option));
@@ -198,6 +253,34 @@ mod tests {
             (MountKind::Bind, "", "noexec", ""),
         ] {
             assert_eq!(only_at_mount(kind, &words(is), &words(wanted)).join("; "), expected, "{is} -> {wanted}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_system_shows_is_held_against_what_is_asked() {
+        let (ext4, xfs, btrfs) =
+            (MountKind::Fs(FsType::Ext4), MountKind::Fs(FsType::Xfs), MountKind::Fs(FsType::Btrfs));
+        for (kind, asked, shown, expected) in [
+            (ext4, "", "rw errors=remount-ro stripe=16", ""),
+            (ext4, "", "rw sync", "no sync"),
+            (ext4, "sync lazytime", "rw", "sync; lazytime"),
+            (ext4, "sync async", "rw", ""),
+            (ext4, "commit=30", "rw commit=77", "commit=30"),
+            (ext4, "commit=30", "rw", "commit=30"),
+            (ext4, "commit=5", "rw", ""),
+            (ext4, "", "rw commit=77", ""),
+            (btrfs, "commit=30", "rw space_cache=v2", ""),
+            (btrfs, "commit=60", "rw", "commit=60"),
+            (xfs, "", "rw sync", ""),
+            (xfs, "", "rw lazytime", "no lazytime"),
+            (MountKind::Tmpfs, "nr_inodes=2k", "rw size=16384k nr_inodes=2048", ""),
+            (MountKind::Tmpfs, "nr_inodes=2k", "rw size=16384k nr_inodes=9", "nr_inodes=2048"),
+            (MountKind::Tmpfs, "nr_inodes=2k", "rw size=16384k", ""),
+            (MountKind::Bind, "", "rw sync lazytime", ""),
+        ] {
+            let wrong = wrong_of_superblock(kind, &words(asked), &words(shown));
+            let wrong: Vec<String> = wrong.into_iter().map(|(expected, _)| expected).collect();
+            assert_eq!(wrong.join("; "), expected, "{asked} as {shown}");
         }
     }
 }

@@ -6,9 +6,12 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedVolume};
+use crate::model::mount_options::MountKind;
+use crate::model::observed::{ObservedBacking, ObservedPublish, ObservedStage, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
-use crate::model::{Backing, Mount, ObjectRef, Propagation, PublishKind, PublishSpec, VolumeId, VolumeSpec, remount};
+use crate::model::{
+    Backing, Capacity, Mount, ObjectRef, Propagation, PublishKind, PublishSpec, VolumeId, VolumeSpec, remount,
+};
 
 use super::Drift;
 
@@ -59,7 +62,7 @@ fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
                 if device.backing != image.file {
                     found.push("loop", &image.file, &device.backing);
                 } else if device.size < image.size.get() - image.size.get() % u64::from(device.sector_size.max(512)) {
-                    found.push("loop size", &image.size, &crate::model::Capacity::bytes(device.size));
+                    found.push("loop size", &image.size, &Capacity::bytes(device.size));
                 }
             }
         }
@@ -201,7 +204,7 @@ fn by_orchestrator(seen: &ObservedVolume) -> Option<&[String]> {
     seen.run.as_ref().filter(|run| run.stage_capability.is_some()).map(|run| run.stage_options.as_slice())
 }
 
-/// Flags that the staged mount or a pod's mount shows otherwise than the options ask for: (expected, found). Whether a pod's mount is
+/// What the staged mount, its file system or a pod's mount shows otherwise than the options ask for: (expected, found). Whether a pod's mount is
 /// read-only is its publish's to say; see [`wrong_mount`]. What a directory has from the mount it lies on is the host's.
 pub(super) fn wrong_options(spec: &VolumeSpec, seen: &ObservedVolume) -> Vec<(String, String)> {
     let Some(staged) = &seen.staged else { return Vec::new() };
@@ -234,5 +237,19 @@ pub(super) fn wrong_options(spec: &VolumeSpec, seen: &ObservedVolume) -> Vec<(St
             compare(&publish.mount, &publish.target.display().to_string(), flag, wanted.contains(flag));
         }
     }
+    if let Some(kind) = MountKind::of(spec) {
+        let asked = orchestrators.unwrap_or(&spec.mount_options);
+        wrong.extend(remount::wrong_of_superblock(kind, asked, &staged.mount.super_options));
+    }
+    wrong.extend(wrong_size(spec, staged));
     wrong
+}
+
+/// The size of a tmpfs that is another one than was set. The kernel rounds up to whole pages, of which the largest have 64 KiB.
+fn wrong_size(spec: &VolumeSpec, staged: &ObservedStage) -> Option<(String, String)> {
+    const LARGEST_PAGE: u64 = 64 << 10;
+    let Backing::Tmpfs(backing) = &spec.backing else { return None };
+    let is = remount::tmpfs_size(&staged.mount.super_options)?;
+    let right = backing.size.get()..backing.size.get().saturating_add(LARGEST_PAGE);
+    (!right.contains(&is)).then(|| (format!("size={}", backing.size), format!("size={}", Capacity::bytes(is))))
 }

@@ -294,3 +294,48 @@ fn a_read_only_block_volume_becomes_writable_in_one_apply() {
     }
     place.ok(&["destroy", "m.toml", "--yes"]);
 }
+
+#[test]
+fn a_size_or_an_option_that_was_changed_by_a_remount_is_drift_and_put_back() {
+    // (the volume, the remount, what is listed, as it is before and after)
+    let cases = [
+        ("tmpfs = { size = \"16MiB\" }", "size=512M", "size=16 MiB", "size=16384k"),
+        (
+            "tmpfs = { size = \"16MiB\" }\nmount_options = [\"nr_inodes=2k\"]",
+            "nr_inodes=9k",
+            "nr_inodes=2048",
+            "nr_inodes=2048",
+        ),
+        (SPARSE, "sync", "no sync", "rw"),
+        (
+            "mount_options = [\"commit=30\", \"sync\"]\ncapacity = \"32MiB\"",
+            "async,commit=77",
+            "commit=30",
+            "commit=30",
+        ),
+    ];
+    for (volume, change, listed, shown) in cases {
+        let place = Place::new();
+        place.write("m.toml", &manifest(&[("a", volume)], A, ""));
+        place.ok(&["apply", "m.toml", "--yes"]);
+        fs::write(place.join("root/a/f"), "kept").unwrap();
+        let stage = place.mounts().into_iter().find(|mount| mount.starts_with(place.run())).unwrap();
+        let options = || run(&["findmnt", "-rno", "FS-OPTIONS", text(&stage)]);
+        let before = options();
+        assert!(before.contains(shown), "{volume}: {before}");
+        run(&["mount", "-o", &format!("remount,{change}"), text(&stage)]);
+        assert_ne!(options(), before, "{volume}");
+
+        let (code, said) = place.exit(&["plan", "m.toml", "--detailed-exitcode"]);
+        assert_eq!(code, 2, "{volume}: {said}");
+        assert!(said.contains(listed), "{volume}: {said}");
+        assert_eq!(place.exit(&["status", "m.toml", "--check"]).0, 4, "{volume}");
+
+        place.ok(&["apply", "m.toml", "--yes"]);
+        assert_eq!(options(), before, "{volume}");
+        assert_eq!(place.exit(&["plan", "m.toml", "--detailed-exitcode"]).0, 0, "{volume}");
+        // Nothing was taken down for it.
+        assert_eq!(fs::read_to_string(place.join("root/a/f")).unwrap(), "kept");
+        place.ok(&["destroy", "m.toml", "--yes"]);
+    }
+}

@@ -282,6 +282,7 @@ impl World {
                 };
                 let mut mount = mount(fresh, device, &request.staging_path);
                 mount.options.extend(request.mount_options.iter().cloned());
+                mount.super_options.extend(request.mount_options.iter().filter(|o| *o != "ro").cloned());
                 seen.staged = Some(ObservedStage { mount, depth: 1 });
                 let run = run_record(seen, &request.id);
                 run.staging_path = Some(request.staging_path.clone());
@@ -340,6 +341,7 @@ impl World {
                     staged.mount.options = vec!["rw".to_owned(), "nosuid".to_owned(), "nodev".to_owned()];
                     staged.mount.options.extend(spec.mount_options.iter().cloned());
                     staged.mount.super_options = vec!["rw".to_owned()];
+                    staged.mount.super_options.extend(spec.mount_options.iter().filter(|o| *o != "ro").cloned());
                     run_record(seen, &spec.id).stage_options.clone_from(&spec.mount_options);
                 }
                 let run = seen.run.clone();

@@ -122,7 +122,8 @@ pub(super) fn uncovered(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> 
         let claim = claims.against(path, Use::Target, |claim| counts(s, claim));
         let claim = claim.map(|claim| claim.stands_against(path, Use::Target));
         // Below what another one shows there is room for more, but not while that is on its way there: it would hide what is mounted first.
-        let coming = || claims.above(path).find(|claim| !is_mounted(s, claim) && is_coming(s, claim) && !is_mounted(s, claim));
+        let coming =
+            || claims.above(path).find(|claim| !is_mounted(s, claim) && is_coming(s, claim) && !is_mounted(s, claim));
         let claim = claim.or_else(|| coming().map(|claim| claim.is_on_its_way_above(path)));
         (claim, claims.pools().map(Path::to_owned).collect())
     })?;
