@@ -132,7 +132,9 @@ fn usage(error: &clap::Error, json: bool) -> Exit {
     printer.err(error.render().ansi().to_string().trim_end());
     if json {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        // What it lists (arguments that are missing, values there are) stands on lines of its own, up to an empty one.
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = lines.join(" ").trim_start_matches("error: ").to_owned();
         let problem = Problem::new("cli::usage", message).help("'csictl COMMAND -h' shows what it takes");
         printer.out_raw(&render::diagnostics::json(&Failure::new(Exit::Usage, problem)).unwrap_or_default());
     }

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::problem::{Failure, Problem, Result};
 use super::render;
 use super::source::Source;
-use crate::model::Observed;
+use crate::model::{Observed, VolumeId, shell_word};
 use crate::plan::{Intent, Plan, fingerprint};
 
 const SCHEMA: &str = "csictl.planfile/1";
@@ -103,13 +103,26 @@ impl PlanFile {
         Source { name: self.manifest.clone(), text: self.text.clone(), base_dir: self.base_dir.clone() }
     }
 
+    /// The command that makes it anew.
+    fn made_by(&self, file: &str) -> String {
+        let mut words = format!("csictl plan {}", shell_word(&self.manifest));
+        if let Intent::Destroy { delete_data } = &self.intent {
+            words += " --destroy";
+            let names: Vec<&str> = delete_data.iter().map(VolumeId::short).collect();
+            if !names.is_empty() {
+                words += &format!(" --delete-data {}", names.join(","));
+            }
+        }
+        words + " --out " + &shell_word(file)
+    }
+
     /// Refuses a plan other than the one that was shown.
     ///
     /// # Errors
     /// Machine or plan differ.
     pub fn check(&self, plan: &Plan, observed: &Observed, file: &str) -> Result<()> {
         let stale = |what: String| {
-            let again = format!("look at what would happen now: csictl plan {} --out {file}", self.manifest);
+            let again = format!("look at what would happen now: {}", self.made_by(file));
             Failure::new(Exit::Refused, Problem::new("plan::stale", format!("{file}: {what}")).help(again))
         };
         let host = &observed.host.hostname;

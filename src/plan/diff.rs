@@ -46,7 +46,9 @@ fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>, snapshots: &[&'a
     orchestrated::judge(draft, &courses);
     targets::judge(draft, &courses);
     draft.refused.extend(courses.iter().filter_map(guards::keeps_bytes));
-    draft.refused.extend(courses.iter().filter_map(pause::busy));
+    let others = &draft.observed.others;
+    let stays = |course| neighbours::upon(others, course).or_else(|| pause::busy(course));
+    draft.refused.extend(courses.iter().filter_map(stays));
     neighbours::judge(draft, &courses);
     let mut emitted: AllEmitted<'_> = HashMap::with_capacity(courses.len());
     for course in &courses {

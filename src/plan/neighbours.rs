@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use crate::model::{Backing, ObjectRef, Use, pool_is_open, pool_not_mounted};
+use crate::model::{Backing, Claim, Claims, ObjectRef, Use, pool_is_open, pool_not_mounted};
 
 use super::Refused;
 use super::course::{Course, Make};
 use super::draft::Draft;
 use super::guards::refuse;
+use super::pause;
 
 /// Judges what is to be mounted and what is to be made.
 pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
@@ -17,7 +18,7 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
         for publish in course.coming() {
             let seen = draft.observed.targets.get(&publish.target);
             if seen.is_none_or(|seen| seen.taken_by.is_none()) {
-                draft.refused.extend(covers(draft, &object, &publish.target));
+                draft.refused.extend(covers(draft, course, &publish.target));
             }
         }
         if is_made(course) {
@@ -34,10 +35,31 @@ fn is_made(course: &Course<'_>) -> bool {
     }
 }
 
-fn covers(draft: &Draft<'_>, object: &ObjectRef, target: &Path) -> Option<Refused> {
-    let claim = draft.observed.others.against(target, Use::Target, |_| true)?;
+fn covers(draft: &Draft<'_>, course: &Course<'_>, target: &Path) -> Option<Refused> {
+    // What lies upon a mount of this volume came after it, and is not what that covers: see `upon`.
+    let counts = |claim: &Claim<'_>| course.mounted_at(target).is_none() || !lies_upon(claim, target);
+    let claim = draft.observed.others.against(target, Use::Target, counts)?;
     let (message, help) = claim.stands_against(target, Use::Target);
-    Some(refuse("foreign", object, message, help))
+    Some(refuse("foreign", &ObjectRef::Volume(course.id.clone()), message, help))
+}
+
+fn lies_upon(claim: &Claim<'_>, target: &Path) -> bool {
+    matches!(claim.what, Use::Target | Use::Stage) && claim.path != target && claim.path.starts_with(target)
+}
+
+/// Refuses a pause of a mount upon which another project has published something: csictl takes down nobody else's.
+pub(super) fn upon(others: &Claims, course: &Course<'_>) -> Option<Refused> {
+    let paused = course.coming().map(|publish| publish.target.as_path());
+    let mut paused = paused.filter(|target| course.mounted_at(target).is_some());
+    let (target, claim) = paused
+        .find_map(|target| Some((target, others.against(target, Use::Target, |claim| lies_upon(claim, target))?)))?;
+    let message = format!(
+        "{} would have to be taken down for a while, and something of another one lies upon it: {claim} (why: {})",
+        target.display(),
+        pause::reason(course, target)
+    );
+    let help = "take that one down first (csictl destroy with its manifest), apply this, then apply that one again";
+    Some(refuse("busy", &ObjectRef::Volume(course.id.clone()), message, help))
 }
 
 fn stored(draft: &Draft<'_>, course: &Course<'_>, object: &ObjectRef) -> Option<Refused> {

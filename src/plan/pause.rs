@@ -60,16 +60,20 @@ pub(super) fn busy(course: &Course<'_>) -> Option<Refused> {
     let replaced = matches!(course.make, Make::Replace | Make::Exchange);
     let whole = course.up() && (course.cycle.is_some() || replaced);
     let (target, holders) = course.seen.held.iter().find(|(at, _)| whole || course.again.contains_key(at))?;
-    let why = match (&course.cycle, course.again.get(target)) {
-        _ if replaced => "it is replaced".to_owned(),
-        (Some(reason), _) | (None, Some(reason)) => reason.clone(),
-        (None, None) => "it changes".to_owned(),
-    };
-    let path = target.display();
+    let (path, why) = (target.display(), reason(course, target));
     let message = format!("{path} is in use by {holders}, and would have to be taken down for a while: {why}");
     let help = format!(
         "end them, or have them leave it, and try again; csictl who {} shows them",
         shell_word(&path.to_string())
     );
     Some(refuse("busy", &ObjectRef::Volume(course.id.clone()), message, help))
+}
+
+/// Why a mount goes and comes back.
+pub(super) fn reason(course: &Course<'_>, target: &Path) -> String {
+    match (&course.cycle, course.again.get(target)) {
+        _ if matches!(course.make, Make::Replace | Make::Exchange) => "it is replaced".to_owned(),
+        (Some(reason), _) | (None, Some(reason)) => reason.clone(),
+        (None, None) => "it changes".to_owned(),
+    }
 }

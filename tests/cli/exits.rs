@@ -6,7 +6,7 @@ use super::run::{Folder, SMALL};
 fn a_wrong_command_line_is_64() {
     let folder = Folder::new();
     folder.write("shop.toml", SMALL);
-    let cases: [&[&str]; 14] = [
+    let cases: [&[&str]; 15] = [
         &[],
         &["plann"],
         &["plan"],
@@ -19,6 +19,7 @@ fn a_wrong_command_line_is_64() {
         &["version", "--parallelism", "0"],
         &["version", "--lock-timeout", "soon"],
         &["version", "-q", "-v"],
+        &["plan", "m.toml", "--out", "-"],
         &["expand", "db", "10G"],
         &["completions", "cmd"],
     ];
@@ -37,6 +38,13 @@ fn a_wrong_command_line_is_a_document_too_where_json_is_asked_for() {
     let document = ran.json();
     assert_eq!(document["schema"], "csictl.error/1");
     assert_eq!(document["errors"][0]["code"], "csictl::cli::usage");
+
+    // What is listed below the first line is part of the message.
+    for (words, listed) in [(&["plan", "-o", "json"][..], "<MANIFEST>"), (&["get", "x", "-o", "json"], "volumes")] {
+        let document = Folder::new().run(words).json();
+        let message = document["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(listed) && !message.contains("Usage"), "{words:?}: {message}");
+    }
 }
 
 #[test]

@@ -102,6 +102,10 @@ fn a_plan_file_is_applied_once_and_refused_when_stale() {
     place.ok(&["plan", "shop.toml", "--destroy", "--out", "down.plan"]);
     place.ok(&["apply", "down.plan", "--yes"]);
     assert!(place.mounts().is_empty());
+    let (code, said) = place.exit(&["apply", "down.plan", "--yes"]);
+    assert_eq!(code, 5, "{said}");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("csictl plan shop.toml --destroy --out down.plan"), "{said}");
     let (code, said) = place.exit(&["apply", "down.plan", "--yes", "--state-dir", "elsewhere"]);
     assert_eq!(code, 5, "{said}");
     assert!(said.contains("csictl::plan::bad-file"), "{said}");

@@ -103,3 +103,36 @@ fn one_directory_may_be_shown_by_two_projects_and_neither_touches_the_other() {
     assert_eq!(place.exit(&["plan", "b.toml", "--detailed-exitcode"]).0, 0);
     place.ok(&["destroy", "b.toml", "--yes"]);
 }
+
+#[test]
+fn a_pause_of_what_another_project_lies_upon_is_refused_once_with_the_way_out() {
+    let place = Place::new();
+    let lower = |options: &str| {
+        format!(
+            "version = 1\nproject = \"shop\"\n[pools.p]\npath = \"pool\"\n[volumes.a]\ncapacity = \"16MiB\"\nimage = {{ allocate = \"sparse\" }}\nmount_options = [{options}]\n[pods.p]\nroot = \".\"\n[[pods.p.mounts]]\nvolume = \"a\"\npath = \"/x\"\n"
+        )
+    };
+    place.write("shop.toml", &lower(""));
+    place.write("blog.toml", &other("x/in"));
+    place.ok(&["apply", "shop.toml", "--yes"]);
+    place.ok(&["apply", "blog.toml", "--yes"]);
+    place.write("shop.toml", &lower("\"data=journal\""));
+
+    for words in [&["plan", "shop.toml"][..], &["apply", "shop.toml", "--yes"]] {
+        let (code, said) = place.exit(words);
+        assert_eq!(code, 5, "{words:?}: {said}");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("volume blog.m of project:blog is published at"), "{words:?}: {said}");
+        assert!(said.contains("data=journal is taken only at mount"), "{words:?}: {said}");
+        assert!(!said.contains("choose a path") && !said.contains("is in use by"), "{words:?}: {said}");
+        assert_eq!(said.matches("would have to be taken down").count(), 1, "{words:?}: {said}");
+    }
+    place.ok(&["destroy", "blog.toml", "--yes"]);
+    for manifest in ["shop.toml", "blog.toml"] {
+        place.ok(&["apply", manifest, "--yes"]);
+        assert_eq!(place.exit(&["plan", manifest, "--detailed-exitcode"]).0, 0);
+    }
+    for manifest in ["blog.toml", "shop.toml"] {
+        place.ok(&["destroy", manifest, "--yes"]);
+    }
+}

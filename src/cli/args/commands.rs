@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use super::values::{ApproveArg, OnError, Shell, parse_approve, parse_duration};
+use super::values::{ApproveArg, OnError, Shell, parse_approve, parse_duration, parse_plan_file};
 use crate::cli::complete;
 use crate::model::Capacity;
 
@@ -56,7 +56,7 @@ pub struct PlanArgs {
     )]
     pub delete_data: Vec<String>,
     /// Also write the plan to a file that 'apply' takes
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = parse_plan_file)]
     pub out: Option<PathBuf>,
 }
 
@@ -127,7 +127,7 @@ pub struct StatusArgs {
     /// Only what this manifest declares; '-' reads stdin
     #[arg(value_hint = ValueHint::FilePath)]
     pub manifest: Option<PathBuf>,
-    /// Exit 4 when anything drifted
+    /// Exit 4 when anything drifted; what should be up after a reboot is told by a manifest alone
     #[arg(long, conflicts_with = "watch")]
     pub check: bool,
     /// Show it again every DUR until interrupted [default: 2s]

@@ -1,5 +1,6 @@
 //! The values flags take, with how each is read from text.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -138,6 +139,14 @@ pub fn parse_approve(text: &str) -> Result<ApproveArg, String> {
         return Err(format!("a snapshot is never wiped: {form}"));
     }
     Ok(ApproveArg { kind, name: name.to_owned(), loss })
+}
+
+/// Reads the name of a plan file to write; stdout has the plan as people read it.
+pub fn parse_plan_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("the plan itself goes to stdout: name a file (./- for one of that name)".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// Reads `30s`, `500ms`, `2m`, `1h30m`.
