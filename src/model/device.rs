@@ -80,6 +80,9 @@ pub struct LoopDevice {
     pub backing: FileId,
     /// Where in the backing file it begins, in bytes.
     pub offset: u64,
+    /// How much of the backing file it shows at most, in bytes; 0 is all of it.
+    #[serde(default)]
+    pub size_limit: u64,
     /// Its size in bytes as the block layer has it.
     pub size: u64,
     /// Whether writes are refused.
@@ -96,5 +99,10 @@ impl LoopDevice {
     /// The device node, `/dev/loopN`.
     pub fn node(&self) -> PathBuf {
         PathBuf::from(format!("/dev/loop{}", self.index))
+    }
+
+    /// Whether it shows its backing file from the beginning to the end. One that shows a part of an image is never csictl's own.
+    pub const fn shows_all(&self) -> bool {
+        self.offset == 0 && self.size_limit == 0
     }
 }

@@ -263,6 +263,7 @@ impl World {
                     block: BlockId { major: 7, minor: index },
                     backing: image.file,
                     offset: 0,
+                    size_limit: 0,
                     size: image.size.get(),
                     read_only: request.read_only,
                     autoclear: !raw,

@@ -67,6 +67,7 @@ fn attach(path: &Path) -> Result<AttachedLoop> {
         block,
         backing,
         offset: 0,
+        size_limit: 0,
         size: 0,
         read_only: false,
         autoclear: false,

@@ -138,6 +138,7 @@ fn describe(index: u32, device: BorrowedFd<'_>) -> Result<Option<LoopDevice>> {
         block: BlockId { major: LOOP_MAJOR, minor: index },
         backing: FileId { device: BlockId { major, minor }, inode: status.inode },
         offset: status.offset,
+        size_limit: status.size_limit,
         size: sys::block_size_bytes(device).map_err(failed(act, node(index)))?,
         read_only: status.flags & sys::LO_READ_ONLY != 0,
         autoclear: status.flags & sys::LO_AUTOCLEAR != 0,
@@ -152,7 +153,11 @@ pub fn on_dead(index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
     let word = |name: &str| fs::read_to_string(sysfs(index).join(name)).ok();
     let number = |name: &str| word(name)?.trim().parse::<u64>().ok();
     // A name with a line's end in it is no name of ours: ids have none, and of a pool's it would be the wrong end.
-    if !died || word("loop/backing_file")?.strip_suffix('\n')? != path.to_str()? || number("loop/offset")? != 0 {
+    if !died
+        || word("loop/backing_file")?.strip_suffix('\n')? != path.to_str()?
+        || number("loop/offset")? != 0
+        || number("loop/sizelimit")? != 0
+    {
         return None;
     }
     Some(LoopDevice {
@@ -160,6 +165,7 @@ pub fn on_dead(index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
         block: BlockId { major: LOOP_MAJOR, minor: index },
         backing: file,
         offset: 0,
+        size_limit: 0,
         size: number("size")? * 512,
         read_only: number("ro")? == 1,
         autoclear: number("loop/autoclear")? == 1,
@@ -173,7 +179,7 @@ pub fn loop_of(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
     if let Some(device) = hinted(file, hint)? {
         return Ok(Some(device));
     }
-    Ok(find_backing(file)?.into_iter().find(|device| device.offset == 0))
+    Ok(find_backing(file)?.into_iter().find(LoopDevice::shows_all))
 }
 
 /// The same for the file at `path`: all devices are looked at only if anybody has it open, which every loop device has. Looking at
@@ -205,7 +211,7 @@ pub fn is_last_copy(index: u32) -> Result<bool> {
 
 fn hinted(file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
     let device = hint.map(look).transpose()?.flatten();
-    Ok(device.filter(|device| device.backing == file && device.offset == 0))
+    Ok(device.filter(|device| device.backing == file && device.shows_all()))
 }
 
 /// Whether it is certain that nobody has the file open; in doubt not.
@@ -280,15 +286,19 @@ fn adopt(request: &AttachLoop) -> Result<Option<AttachedLoop>> {
     if let Some(device) = request.hint.map(look).transpose()?.flatten() {
         candidates.push(device);
     }
-    if !candidates.iter().any(|device| device.backing == request.file && device.offset == 0) {
+    if !candidates.iter().any(|device| device.backing == request.file && device.shows_all()) {
         candidates = find_backing(request.file)?;
     }
     candidates.retain(|device| device.backing == request.file);
-    let Some(found) = candidates.iter().find(|device| device.offset == 0) else {
+    let Some(found) = candidates.iter().find(|device| device.shows_all()) else {
         return match candidates.first() {
             Some(other) => {
+                let up_to = match other.size_limit {
+                    0 => String::new(),
+                    limit => format!(", {limit} bytes of it"),
+                };
                 let cause = format!(
-                    "{} shows it from byte {} on; two loop devices on one file destroy it",
+                    "{} shows it from byte {} on{up_to}; two loop devices on one file destroy it",
                     other.node().display(),
                     other.offset
                 );

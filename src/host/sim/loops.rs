@@ -35,6 +35,7 @@ impl Machine {
             block: BlockId { major: LOOP_MAJOR, minor: index },
             backing: request.file,
             offset: 0,
+            size_limit: 0,
             size: size / sector * sector,
             read_only: request.read_only,
             autoclear: request.autoclear,

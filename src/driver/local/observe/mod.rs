@@ -146,7 +146,7 @@ impl<'a> Look<'a> {
         }
         let behind = behind_btrfs(host, &mounts, &loops);
         let loops_by_file =
-            loops.iter().filter(|device| device.offset == 0).map(|device| (device.backing, device.clone())).collect();
+            loops.iter().filter(|device| device.shows_all()).map(|device| (device.backing, device.clone())).collect();
         Ok(Self {
             host,
             layout,
