@@ -68,6 +68,9 @@ pub struct VolumeRecord {
     /// An expand to this size was begun and is not known to have ended: the image may have it already. The next expand or attach settles it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growing: Option<Capacity>,
+    /// The size that its image has beyond what is asked for: an expand that was interrupted gave it that, and nobody asks for it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grown: Option<Capacity>,
     /// What a CreateVolume call asked for; `None` for a manifest's volume.
     #[serde(default)]
     pub asked: Option<Asked>,
@@ -133,7 +136,12 @@ impl VolumeRecord {
 
     /// What it counts for in its pool: its size, or that to which it may have grown already.
     pub fn nominal(&self) -> Option<Capacity> {
-        self.spec.required().max(self.growing)
+        self.least().max(self.growing)
+    }
+
+    /// What its image has at least: one that is smaller was cut.
+    pub fn least(&self) -> Option<Capacity> {
+        self.spec.required().max(self.grown)
     }
 
     /// Whether all that it is made of was there when this was written. An image gets its name as the last step, and a power cut may take

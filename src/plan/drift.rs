@@ -55,7 +55,7 @@ fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
             if let Some(was) = record.image.filter(|was| *was != image.file && !ours) {
                 found.push("image", &was, &image.file);
             }
-            if let Some(size) = record.spec.required().filter(|size| image.size < *size && !record.rebuilt) {
+            if let Some(size) = record.least().filter(|size| image.size < *size && !record.rebuilt) {
                 found.push("image size", &size, &image.size);
             }
             if let Some(device) = &seen.loop_device {

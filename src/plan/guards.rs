@@ -184,7 +184,7 @@ fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<
     };
     // An image that is replaced may be one that a killed run has put in place already, smaller than the one recorded.
     let replaced = course.make == super::course::Make::Replace;
-    if let Some(least) = record.spec.required().filter(|_| is_truncated(record, image.size) && !replaced) {
+    if let Some(least) = record.least().filter(|_| is_truncated(record, image.size) && !replaced) {
         let message = format!("{path} has {}, {least} were applied: it was truncated", image.size);
         refused.push(refuse("wrong-identity", object, message, restore));
     }
@@ -196,7 +196,7 @@ fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<
 
 /// Whether an image is smaller than what was last applied.
 pub(super) fn is_truncated(record: &VolumeRecord, size: Capacity) -> bool {
-    !record.rebuilt && record.spec.required().is_some_and(|least| size < least)
+    !record.rebuilt && record.least().is_some_and(|least| size < least)
 }
 
 /// The file behind the loop device has lost its name: what the device shows is all that is left of it, and goes with the device.

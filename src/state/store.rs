@@ -375,6 +375,7 @@ pub(crate) mod tests {
             applied_ownership: Ownership::default(),
             modifying: false,
             growing: None,
+            grown: None,
             asked: None,
             attachment: None,
             removing: None,

@@ -424,6 +424,7 @@ impl World {
             applied_ownership: spec.ownership,
             modifying: false,
             growing: None,
+            grown: None,
             asked: None,
             attachment: None,
             removing: None,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use csictl::host::ErrorKind;
 use csictl::host::sim::{Effect, When};
+use csictl::model::Capacity;
 use csictl::plan::Intent;
 
 use super::samples::{HEAD, PARTS, RICH, RICH_CANARIES, small};
@@ -288,6 +289,52 @@ fn an_offline_expand_killed_anywhere_is_ended_by_the_next() {
         world.host.set_facts(|facts| facts.can_grow_ext4_online = false);
         converges(&Scenario::apply(format!("expand offline {name}"), world, grown(&text)), 1);
     }
+}
+
+/// What somebody asked for by name is no word of the manifest's: it stands as a note, and refuses nothing. Where the expand itself came to
+/// its end, that size was applied and is the least there can be.
+#[test]
+fn an_expand_by_name_cut_short_leaves_the_unchanged_manifest_in_force() {
+    let mut failures = Vec::new();
+    let cases = [("fs = { type = \"ext4\" }", true), ("fs = { type = \"ext4\" }", false), ("fs = { type = \"xfs\" }", true)];
+    for (fs, online) in cases {
+        let text = small("shop", "data", &format!("capacity = \"300MiB\"\nimage = {{ allocate = \"sparse\" }}\n{fs}"));
+        let base = part_world(&text);
+        base.host.set_facts(|facts| facts.can_grow_ext4_online = online);
+        let desired = base.desired(&text);
+        for volume in desired.volumes.values() {
+            let to = Capacity::bytes(volume.required().unwrap().get() * 2);
+            let intent = Intent::Expand { volume: volume.id.clone(), to };
+            let whole = base.fork();
+            whole.host.clear_effects();
+            whole.run_for(&text, &intent, Order::Listed).ok();
+            for effect in whole.host.effects() {
+                for fault in When::ALL.map(Ok).into_iter().chain([Err(ErrorKind::Io), Err(ErrorKind::NoSpace)]) {
+                    let world = base.fork();
+                    match fault {
+                        Ok(when) => world.host.crash_at(effect.index, when),
+                        Err(kind) => world.host.fail_at(effect.index, kind),
+                    }
+                    world.run_for(&text, &intent, Order::Listed);
+                    let world = world.revive();
+                    let place = format!("{fs} {online} {}, {fault:?} {} ({})", volume.id, effect.index, effect.act);
+                    let record = world.driver().record(&volume.id);
+                    if record.present().unwrap().spec.required() == Some(to) {
+                        continue;
+                    }
+                    for turn in ["first", "second", "third"] {
+                        let plan = world.plan(&text);
+                        if !plan.refused.is_empty() || turn == "third" && !plan.is_empty() {
+                            failures.push(format!("{place}, {turn}: {:?} {:?}", plan.refused, plan.steps));
+                            break;
+                        }
+                        world.run(&plan.approve(&BTreeSet::new()).unwrap(), Order::Listed).ok();
+                    }
+                }
+            }
+        }
+    }
+    report("expand by name", &failures);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::driver::{Refusal, Result};
 use crate::host::AttachLoop;
 use crate::model::action::{AttachRequest, Outcome};
 use crate::model::record::{FormatMark, VolumeRecord};
-use crate::model::{Allocate, Attachment, Backing, Capacity, Done, ImageBacking, LoopDevice};
+use crate::model::{Allocate, Attachment, Backing, Capacity, Done, ImageBacking, LoopDevice, Owner};
 
 use super::session::Session;
 use super::{LocalDriver, guard};
@@ -75,10 +75,13 @@ pub(super) fn in_use(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
 }
 
 /// Writes down the size that an expand which was cut short has given the image: the loop device gets it now, a file system at its stage.
+/// An orchestrator is told of what there is; what a manifest asks for stays what it asks for, as a plan has judged it.
 fn settle_growth(s: &mut Session<'_>, size: Capacity) -> Result<()> {
     let Some(mut record) = s.record.present().filter(|record| record.growing.is_some()).cloned() else { return Ok(()) };
     record.growing = None;
-    if let Some(range) = &mut record.spec.capacity {
+    if record.spec.owner != Owner::Csi {
+        record.grown = Some(size).filter(|size| Some(*size) > record.spec.required());
+    } else if let Some(range) = &mut record.spec.capacity {
         range.required = range.required.max(size);
         range.limit = range.limit.filter(|limit| *limit >= range.required);
     }

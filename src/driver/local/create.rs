@@ -68,6 +68,7 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         applied_ownership: Ownership::default(),
         modifying: false,
         growing: None,
+        grown: None,
         asked: None,
         attachment: None,
         removing: None,

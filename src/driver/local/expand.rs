@@ -106,6 +106,7 @@ fn expand_image(
         range.required = if record.spec.owner == Owner::Csi { to } else { asked.max(range.required) };
         range.limit = range.limit.filter(|limit| *limit >= to);
     }
+    record.grown = record.grown.map(|grown| grown.max(to)).filter(|grown| Some(*grown) > record.spec.required());
     if s.record.present() != Some(&record) {
         s.put_record(record, true)?;
         done = Done::Changed;

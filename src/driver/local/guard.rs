@@ -108,7 +108,7 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
             ),
         );
     }
-    if let Some(required) = record.spec.required()
+    if let Some(required) = record.least()
         && image.size < required
     {
         return wrong(

@@ -111,7 +111,7 @@ impl LocalDriver {
                 if record.image.is_some_and(|file| file != image.file) {
                     wrong.push(format!("its image {place} was replaced by another file"));
                 }
-                if let Some(required) = record.spec.required().filter(|required| image.size < *required) {
+                if let Some(required) = record.least().filter(|required| image.size < *required) {
                     wrong.push(format!("its image {place} was cut to {}, it should have {required}", image.size));
                 }
                 if backing.allocate == Allocate::Sparse && image.allocated < image.size {

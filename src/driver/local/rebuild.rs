@@ -95,6 +95,7 @@ pub(super) fn from_image(
         applied_ownership: Ownership::default(),
         modifying: false,
         growing: None,
+        grown: None,
         asked: None,
         attachment: None,
         removing: None,
