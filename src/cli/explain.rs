@@ -305,6 +305,11 @@ const HOST: &[Explanation] = &[
         "After a change csictl looks again; what it found is not what was made. The storage may be failing: look at the kernel log.",
     ),
     explain(
+        "csictl::host::ungrowable",
+        "The file system cannot be grown to that size",
+        "ext4 that is not mounted is grown on a copy first, and what the tools made of the copy is not sound (bigalloc at some sizes, for one). The volume is as it was. Ask for another size, or for the one it has.",
+    ),
+    explain(
         "csictl::host::invalid",
         "Data that makes no sense",
         "A file or answer of the kernel could not be understood. A record like that is set aside and rebuilt, and never blocks other volumes.",
@@ -372,6 +377,7 @@ mod tests {
             K::UnsafePath,
             K::NotBlank,
             K::Verify,
+            K::Ungrowable,
             K::Invalid,
             K::TimedOut,
             K::Io,

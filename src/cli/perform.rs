@@ -14,6 +14,7 @@ use super::render::progress::Silent;
 use super::render::style::{Painted, RED, count};
 use super::render::{self, outcome};
 use super::{ask, busy, tools};
+use crate::driver::DriverError;
 use crate::driver::local::{LocalDriver, gc};
 use crate::exec::{self, Options, StepFailure, Stop, Summary};
 use crate::host::Host;
@@ -156,7 +157,10 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
 fn put_back(plan: &Plan, observed: &Observed, summary: &mut Summary, run: impl FnOnce(&ApprovedPlan) -> Summary) {
     let mut ended = vec![Ended::Skipped; plan.steps.len()];
     summary.done.iter().for_each(|(index, ..)| ended[*index] = Ended::Done);
-    summary.failed.iter().for_each(|failure| ended[failure.step] = Ended::Failed);
+    for failure in &summary.failed {
+        let refused = matches!(failure.error, DriverError::Refused { .. });
+        ended[failure.step] = if refused { Ended::Refused } else { Ended::Failed };
+    }
     let (back, places) = plan::back::back(plan, observed, &ended);
     if back.steps.is_empty() {
         return;

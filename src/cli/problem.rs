@@ -165,6 +165,7 @@ pub(super) const fn host_code(kind: ErrorKind) -> (&'static str, &'static str) {
         ErrorKind::UnsafePath => ("unsafe-path", "replace the link by a real directory, and apply again"),
         ErrorKind::NotBlank => ("not-blank", "nothing is ever formatted unless proven blank; look at it with blkid -p"),
         ErrorKind::Verify => ("verify", "the storage may be failing: look at the kernel log, then apply again"),
+        ErrorKind::Ungrowable => ("ungrowable", "nothing was changed; ask for another size, or for the one it has"),
         ErrorKind::Invalid => ("invalid", "see the cause; 'csictl doctor' may tell more"),
         ErrorKind::TimedOut => ("timed-out", "look for a stuck process or device, then apply again"),
         ErrorKind::Io => ("io", "the device or file system fails: look at the kernel log and check the hardware"),

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     NotBlank,
     /// What was written could not be read back as it should be.
     Verify,
+    /// Growing a file system was tried on a copy and comes to nothing sound: of the original nothing was changed.
+    Ungrowable,
     /// Bad data: a corrupt file, an impossible value.
     Invalid,
     /// It took longer than allowed.
@@ -67,6 +69,11 @@ pub struct HostError {
 }
 
 impl HostError {
+    /// Whether it is more than one file can have there (EFBIG), however much is free.
+    pub fn is_file_too_large(&self) -> bool {
+        self.errno == Some(libc::EFBIG)
+    }
+
     /// A failure with no errno.
     pub fn new(kind: ErrorKind, act: &'static str, object: impl Into<PathBuf>, cause: impl Into<String>) -> Self {
         Self { kind, act, object: object.into(), cause: cause.into(), errno: None, tool_output: None }

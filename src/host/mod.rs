@@ -236,6 +236,16 @@ pub trait Host: Observe {
     /// Grows a file system to its device and reads the new size back.
     fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done>;
 
+    /// Tries out whether unmounted ext4 could be grown to a size that its image does not have yet. A growth that was cut short before is
+    /// ended first; else nothing is changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ungrowable`] when what comes of it is not sound, and those of the tools.
+    fn try_growth(&self, request: &GrowRequest, to: Capacity, lock: &Lock) -> Result<()> {
+        let _ = (request, to, lock);
+        Ok(())
+    }
+
     /// Carries out what an offline growth that was cut short has left to do on a device or image nobody uses; `Already` when there is no
     /// such log. A host on which growing is one step never has any.
     fn finish_growth(&self, device: &Path, log: &Path) -> Result<Done> {

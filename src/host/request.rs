@@ -79,6 +79,8 @@ pub struct PoolFacts {
     pub total: Capacity,
     /// Whether files on it can share extents.
     pub reflink: bool,
+    /// The most that one file on it can have, where that is known.
+    pub largest_file: Option<Capacity>,
 }
 
 /// Who keeps a mount or device busy: a process, or mounts that lie on it.

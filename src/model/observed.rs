@@ -209,6 +209,8 @@ pub struct ObservedPool {
     pub total: Capacity,
     /// Whether files on it can share extents.
     pub reflink: bool,
+    /// The most that one file on it can have, where that is known.
+    pub largest_file: Option<Capacity>,
     /// Nominal bytes of the images and snapshots in it, of every project.
     pub nominal: Capacity,
     /// Bytes that `full` images in it have still to allocate.

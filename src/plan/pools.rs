@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::model::observed::{ObservedBacking, ObservedPool};
 use crate::model::{Action, Allocate, Capacity, ImageBacking, Name, ObjectRef, SnapshotSpec, Source, VolumeId};
 
+use super::Refused;
 use super::course::{Course, Make};
 use super::draft::Draft;
 use super::guards::refuse;
@@ -28,6 +29,10 @@ pub(super) fn judge<'s>(draft: &mut Draft<'_>, courses: &[Course<'_>], taken: im
     for course in courses {
         if let Some(image) = course.spec.backing.as_image() {
             let need = of_course(draft, course, image);
+            if let Some(refused) = one_file_holds(draft, course, image, &need) {
+                draft.refused.push(refused);
+                continue;
+            }
             if need.nominal + need.allocate > 0 {
                 draft.note_full(course);
                 add(&mut needs, image, &need);
@@ -74,6 +79,21 @@ fn of_course(draft: &Draft<'_>, course: &Course<'_>, image: &ImageBacking) -> Ne
     let holes = seen.filter(|_| filled).map_or(0, |image| image.size.get().saturating_sub(image.allocated.get()));
     let (allocate, later) = if full { (grown + holes, 0) } else { (0, grown) };
     Need { nominal: grown, given_back: 0, allocate, later }
+}
+
+/// Refuses an image larger than one file can be where its pool lies.
+fn one_file_holds(draft: &Draft<'_>, course: &Course<'_>, image: &ImageBacking, need: &Need) -> Option<Refused> {
+    let pools = &draft.observed.pools;
+    let seen = pools.values().find(|seen| seen.pool.path == image.pool_path)?;
+    let asked = course.spec.required().filter(|_| need.nominal > 0)?;
+    let most = seen.largest_file.filter(|most| asked > *most)?;
+    let message = format!(
+        "{asked} is asked for, and a file on the {} below {} has at most {most}",
+        seen.fs_type,
+        image.pool_path.display()
+    );
+    let help = "ask for less, or use a pool on another file system (xfs, btrfs)";
+    Some(refuse("out-of-range", &ObjectRef::Volume(course.id.clone()), message, help))
 }
 
 /// What a sparse clone takes at once: what its source holds, unless they share it.

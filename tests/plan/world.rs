@@ -122,6 +122,7 @@ impl World {
             free: Capacity::gib(1000),
             total: Capacity::gib(1000),
             reflink: false,
+            largest_file: Some(Capacity::gib(16 << 10)),
             nominal: Capacity::bytes(0),
             unallocated: Capacity::bytes(0),
             missed: None,

@@ -17,4 +17,5 @@ mod rig;
 mod state;
 mod takedown;
 mod trim;
+mod unchangeable;
 mod verbs;

@@ -296,7 +296,8 @@ fn an_offline_expand_killed_anywhere_is_ended_by_the_next() {
 #[test]
 fn an_expand_by_name_cut_short_leaves_the_unchanged_manifest_in_force() {
     let mut failures = Vec::new();
-    let cases = [("fs = { type = \"ext4\" }", true), ("fs = { type = \"ext4\" }", false), ("fs = { type = \"xfs\" }", true)];
+    let cases =
+        [("fs = { type = \"ext4\" }", true), ("fs = { type = \"ext4\" }", false), ("fs = { type = \"xfs\" }", true)];
     for (fs, online) in cases {
         let text = small("shop", "data", &format!("capacity = \"300MiB\"\nimage = {{ allocate = \"sparse\" }}\n{fs}"));
         let base = part_world(&text);

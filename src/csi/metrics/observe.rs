@@ -69,6 +69,7 @@ fn add_pools(plugin: &Plugin, observed: &mut Observed) {
             free: facts.free,
             total: facts.total,
             reflink: facts.reflink,
+            largest_file: facts.largest_file,
             nominal: Default::default(),
             unallocated: Default::default(),
         };

@@ -74,6 +74,12 @@ fn expand_image(
     } else {
         None
     };
+    if to > size && fs == Some(FsType::Ext4) && mount_point.is_none() {
+        let node = device.as_ref().map_or_else(|| image.path.clone(), LoopDevice::node);
+        let files = Some(growth::files(s, &record)?);
+        let request = GrowRequest { device: node, fs: FsType::Ext4, mount_point: None, files };
+        s.host().try_growth(&request, to, s.lock.own()).map_err(|error| growth::failed(s, size, error))?;
+    }
     // The file system no longer fills it, so the next stage has to look.
     s.driver.take_verified(&s.id);
     if to > size {

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::driver::{Refusal, Result};
-use crate::host::{ErrorKind, GrowthFiles};
+use crate::driver::{DriverError, Refusal, Result};
+use crate::host::{ErrorKind, GrowthFiles, HostError};
 use crate::model::record::VolumeRecord;
 use crate::model::{Backing, Capacity, Done, FsType};
 
@@ -25,6 +25,15 @@ pub(super) fn is_enough(s: &Session<'_>, fs: Option<FsType>, from: Capacity, to:
 /// Whether a file system of that type can be grown to that size.
 pub(super) fn can_reach(fs: Option<FsType>, to: Capacity) -> bool {
     fs.and_then(FsType::grown_least).is_none_or(|least| to >= least)
+}
+
+/// A growth that failed, as the refusal it is where it was only tried.
+pub(super) fn failed(s: &Session<'_>, has: Capacity, error: HostError) -> DriverError {
+    if error.kind != ErrorKind::Ungrowable {
+        return s.fail(error);
+    }
+    let help = format!("ask for another size, or for the {has} that it has");
+    s.refuse(Refusal::OutOfRange, format!("{}; nothing was changed", error.cause), help)
 }
 
 /// The files of a growth: beside an image; a device's among the records.

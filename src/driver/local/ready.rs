@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Result};
-use crate::host::{FormatRequest, GrowRequest};
+use crate::host::{ErrorKind, FormatRequest, GrowRequest};
 use crate::model::record::VolumeRecord;
 use crate::model::{BlockId, Capacity, DiskId, FormatPolicy, FsSpec, FsType, SectorSize};
 
@@ -78,7 +78,13 @@ pub(super) fn make(
         let files = growth::files(s, record)?;
         let request =
             GrowRequest { device: storage.node.clone(), fs: fs.fs_type, mount_point: None, files: Some(files) };
-        s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error))?;
+        match s.host().grow_filesystem(&request, s.lock.own()) {
+            // Tried on a copy only: it is whole, and its files are wanted whatever its size.
+            Err(error) if error.kind == ErrorKind::Ungrowable => {
+                notes.push(format!("{}: it is used with the size it has; another capacity may do", error.cause));
+            }
+            answer => drop(answer.map_err(|error| s.fail(error))?),
+        }
     }
     Ok(())
 }

@@ -369,6 +369,11 @@ fn held_by(holder: &Holder) -> String {
 /// A host's failure, as the refusal it amounts to where it is one.
 pub(super) fn host_failure(object: &ObjectRef, error: HostError) -> DriverError {
     let (refusal, help) = match error.kind {
+        // More than one file can have there, however much is free.
+        ErrorKind::NoSpace if error.is_file_too_large() => (
+            Refusal::OutOfRange,
+            "ask for less, or use a pool on a file system with larger files (xfs, btrfs); 'ulimit -f' bounds files, too",
+        ),
         ErrorKind::NoSpace => (Refusal::NoSpace, "free space there, ask for less, or let it be sparse"),
         ErrorKind::Foreign => {
             (Refusal::Foreign, "csictl leaves alone what it did not make: take it away by hand, or use another path")

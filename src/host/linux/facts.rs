@@ -46,6 +46,7 @@ fn effective_capabilities(status: &str) -> Option<u64> {
 pub fn pool(pool: &Pool) -> Result<PoolFacts> {
     let nearest = pool.path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let usage = files::usage(nearest)?;
+    let block = rustix::fs::statvfs(nearest).map_err(|error| failed("measure", nearest)(error.into()))?.f_frsize;
     let directory = File::open(nearest).map_err(failed("open pool", nearest))?;
     let (mount, _) = lookup::mount_of(directory.as_fd(), nearest)?;
     let reflink = match mount.fs_type.as_str() {
@@ -55,11 +56,22 @@ pub fn pool(pool: &Pool) -> Result<PoolFacts> {
     };
     Ok(PoolFacts {
         exists: pool.path.is_dir(),
-        fs_type: mount.fs_type,
+        fs_type: mount.fs_type.clone(),
         free: Capacity::bytes(usage.free),
         total: Capacity::bytes(usage.total),
         reflink,
+        largest_file: largest_file(&mount.fs_type, block),
     })
+}
+
+/// The most that one file can have, by the file system's type and block size. ext4 counts the blocks of a file in 32 bits (Linux,
+/// `ext4_max_size`); the others are bounded by the kernel's signed 64-bit offsets alone.
+fn largest_file(fs_type: &str, block: u64) -> Option<Capacity> {
+    match fs_type {
+        "ext4" => Some(Capacity::bytes(block.saturating_mul(u64::from(u32::MAX)))),
+        "xfs" | "btrfs" | "tmpfs" => Some(Capacity::bytes(i64::MAX.unsigned_abs())),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

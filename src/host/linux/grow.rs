@@ -75,6 +75,16 @@ pub fn grow_filesystem(request: &GrowRequest, lock: &Lock, attach: Attach<'_>) -
     Ok(if after > before { Done::Changed } else { finished })
 }
 
+/// Tries on a copy whether unmounted ext4 could be grown to a size that its device does not have yet.
+///
+/// # Errors
+/// Those of [`growth::try_out`].
+pub fn try_growth(request: &GrowRequest, to: Capacity, lock: &Lock, attach: Attach<'_>) -> Result<()> {
+    let (FsType::Ext4, None, Some(files)) = (request.fs, &request.mount_point, &request.files) else { return Ok(()) };
+    growth::finish(&request.device, &files.log)?;
+    growth::try_out(&request.device, files, to.get(), lock, attach)
+}
+
 fn resize2fs(device: &Path, lock: &Lock) -> Result<()> {
     let helper = Helper { tool: "resize2fs", act: ACT, object: device, file: None, lock: lock.file(), limit: None };
     let ran = helper.run(["--".as_ref(), device.as_os_str()])?;

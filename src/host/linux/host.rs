@@ -393,6 +393,10 @@ impl Host for LinuxHost {
         told("grow file system", &request.device, grow::grow_filesystem(request, lock, &loopdev::attach_for_a_moment))
     }
 
+    fn try_growth(&self, request: &GrowRequest, to: Capacity, lock: &Lock) -> Result<()> {
+        told("try growth", &request.device, grow::try_growth(request, to, lock, &loopdev::attach_for_a_moment))
+    }
+
     fn finish_growth(&self, device: &Path, log: &Path) -> Result<Done> {
         told("finish growth", device, growth::finish(device, log))
     }

@@ -181,6 +181,7 @@ impl Machine {
             free: Capacity::bytes(usage.free),
             total: Capacity::bytes(usage.total),
             reflink: host.is_some_and(|host| host.reflink),
+            largest_file: None,
         })
     }
 

@@ -86,9 +86,9 @@ impl Look<'_> {
             }
         }
         let facts = self.host.pool(&pool);
-        let (exists, fs_type, free, total, reflink) = match facts {
-            Ok(facts) => (facts.exists, facts.fs_type, facts.free, facts.total, facts.reflink),
-            Err(_) => (false, String::new(), Capacity::default(), Capacity::default(), false),
+        let (exists, fs_type, free, total, reflink, largest_file) = match facts {
+            Ok(facts) => (facts.exists, facts.fs_type, facts.free, facts.total, facts.reflink, facts.largest_file),
+            Err(_) => (false, String::new(), Capacity::default(), Capacity::default(), false, None),
         };
         ObservedPool {
             pool,
@@ -97,6 +97,7 @@ impl Look<'_> {
             free,
             total,
             reflink,
+            largest_file,
             nominal: Capacity::bytes(nominal),
             unallocated: Capacity::bytes(unallocated),
             missed,

@@ -21,7 +21,7 @@ use super::image::create_part;
 use super::probe::view::ReadAt;
 use super::small;
 use crate::host::{ErrorKind, GrowthFiles, HostError, Lock, Result};
-use crate::model::{Done, FsType};
+use crate::model::{Capacity, Done, FsType};
 
 pub use log::finish;
 
@@ -55,17 +55,33 @@ pub fn grow(device: &Path, files: &GrowthFiles, lock: &Lock, attach: Attach<'_>)
 /// mounts it.
 ///
 /// # Errors
-/// It is damaged, there is no room for scratch file or log, a tool failed: the volume is as it was.
+/// It is damaged, there is no room for scratch file or log, a tool failed, what comes of it is not clean
+/// ([`ErrorKind::Ungrowable`]): the volume is as it was.
 pub fn settle(device: &Path, files: &GrowthFiles, lock: &Lock, attach: Attach<'_>) -> Result<File> {
+    work(device, files, None, lock, attach)
+}
+
+/// Tries out whether it could be grown to a size that its image does not have yet; nothing is written down.
+///
+/// # Errors
+/// Those of [`settle`].
+pub fn try_out(device: &Path, files: &GrowthFiles, to: u64, lock: &Lock, attach: Attach<'_>) -> Result<()> {
+    work(device, files, Some(to), lock, attach).map(drop)
+}
+
+fn work(device: &Path, files: &GrowthFiles, tried: Option<u64>, lock: &Lock, attach: Attach<'_>) -> Result<File> {
     if ext_superblock::needs_recovery(&superblock(device, &open(device, false)?)?) {
         // The kernel's own replay can be cut short at any point; that of e2fsck can't.
         replay_journal(device, FsType::Ext4, attach)?;
     }
     let target = open(device, true)?;
     let before = superblock(device, &target)?;
-    let size = target.size().map_err(|error| HostError::io(ACT, device, &error))?;
+    let size = match tried {
+        Some(size) => size,
+        None => target.size().map_err(|error| HostError::io(ACT, device, &error))?,
+    };
     let block = ext_superblock::block_size(&before);
-    let work = Work { device, target: &target, before: &before, size, block, files, lock };
+    let work = Work { device, target: &target, before: &before, size, logs: tried.is_none(), block, files, lock };
     // Which of several blocks in a page of the scratch file were written, nobody can tell.
     let whole = block < PAGE || ext_superblock::has_errors(&before) || ext_superblock::blocks_move(&before, size);
     let settled = if whole {
@@ -80,13 +96,18 @@ pub fn settle(device: &Path, files: &GrowthFiles, lock: &Lock, attach: Attach<'_
     let _ = std::fs::remove_file(&files.scratch);
     match settled {
         Ok(true) => Ok(target),
-        Ok(false) => Err(HostError::new(ErrorKind::Verify, ACT, device, "what resize2fs made of a copy is not clean")),
+        Ok(false) => Err(ungrowable(device, size, "what resize2fs makes of a copy is not clean")),
         Err(error) => {
             // One that is not whole stands for nothing.
             let _ = std::fs::remove_file(&files.log);
             Err(error)
         }
     }
+}
+
+fn ungrowable(device: &Path, size: u64, why: &str) -> HostError {
+    let cause = format!("its ext4 cannot become {}: {why}", Capacity::bytes(size));
+    HostError::new(ErrorKind::Ungrowable, ACT, device, cause)
 }
 
 fn superblock(device: &Path, file: &File) -> Result<Superblock> {
@@ -105,6 +126,8 @@ struct Work<'a> {
     target: &'a File,
     before: &'a Superblock,
     size: u64,
+    /// Whether it is carried out afterwards, and not only tried.
+    logs: bool,
     block: usize,
     files: &'a GrowthFiles,
     lock: &'a Lock,
@@ -148,10 +171,19 @@ impl Work<'_> {
         let place = tool.place();
         let said = ["-f".as_ref(), "-p".as_ref(), "--".as_ref(), place.as_os_str()];
         let ran = tool.run_with(said, &WRITE_ZEROS)?;
-        self.succeeded(&ran)?;
+        self.succeeded(&ran).map_err(|error| match (error.kind, ran.status.code()) {
+            (ErrorKind::ToolFailed, Some(_)) if whole => {
+                let why = format!("resize2fs refuses it for a copy: {}", error.cause);
+                HostError { tool_output: error.tool_output, ..ungrowable(self.device, self.size, &why) }
+            }
+            _ => error,
+        })?;
         let moved = ["Relocating blocks", "Scanning inode table"].iter().any(|pass| ran.output.contains(pass));
         if (moved && !whole) || self.check(&file, &["-f", "-n"])?.status.code() != Some(0) {
             return Ok(false);
+        }
+        if !self.logs {
+            return Ok(true);
         }
         let grown = log::Grown {
             scratch: &file,
