@@ -4,29 +4,39 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::driver::DriverError;
 use crate::host::{Holder, Observe, UsedMount};
-use crate::model::{Desired, Layout, Observed, Verb};
+use crate::model::{Desired, Layout, Observed, Verb, VolumeId};
 use crate::plan::{self, Intent, Plan};
+use crate::state::VolumeLock;
 
 /// The most holders one refusal names; `who` names all.
 const NAMED: usize = 5;
 
-/// Plans, with what has to be known of processes for it; also what was seen, then.
+/// Plans, with what has to be known of processes for it; also what was seen, then. `hold` keeps a volume that is to pause from any
+/// other csictl while one looks.
+///
+/// # Errors
+/// Another csictl works on a volume that is to pause, for longer than one waits.
 pub fn plan<'a>(
     observer: &dyn Observe,
     desired: &Desired,
     observed: &'a Observed,
     layout: &Layout,
     intent: &Intent,
-) -> (Plan, Cow<'a, Observed>) {
+    hold: &dyn Fn(&VolumeId) -> Result<Option<VolumeLock>, DriverError>,
+) -> Result<(Plan, Cow<'a, Observed>), DriverError> {
     let plan = plan::plan(desired, observed, layout, intent);
     let pauses = plan::pause::pauses(&plan, observed);
     if pauses.is_empty() {
-        return (plan, Cow::Borrowed(observed));
+        return Ok((plan, Cow::Borrowed(observed)));
     }
+    // Held while one looks: another csictl at work on the volume is waited for, and is no user of it.
+    let paused: BTreeSet<&VolumeId> = pauses.iter().map(|pause| pause.volume).collect();
+    let locks = paused.into_iter().map(hold).collect::<Result<Vec<_>, _>>()?;
     let mounts: Vec<_> = pauses.iter().map(|pause| UsedMount { mount: pause.mount, whole: pause.whole }).collect();
     // What cannot be known is met on the way, and what was taken down by then comes back.
-    let Ok(mut users) = observer.users(&mounts) else { return (plan, Cow::Borrowed(observed)) };
+    let Ok(mut users) = observer.users(&mounts) else { return Ok((plan, Cow::Borrowed(observed))) };
     for (users, upon) in users.iter_mut().zip(upon(observer, &plan, &mounts)) {
         users.extend(upon);
     }
@@ -36,10 +46,11 @@ pub fn plan<'a>(
             volume.held.push((pause.mount.target.clone(), described(users)));
         }
     }
-    match seen {
+    drop(locks);
+    Ok(match seen {
         Cow::Borrowed(_) => (plan, seen),
         Cow::Owned(_) => (plan::plan(desired, &seen, layout, intent), seen),
-    }
+    })
 }
 
 /// What is mounted upon each of these mounts and does not go with the plan.

@@ -17,12 +17,12 @@ use super::{ask, busy, tools};
 use crate::driver::DriverError;
 use crate::driver::local::{LocalDriver, gc};
 use crate::exec::{self, Options, StepFailure, Stop, Summary};
-use crate::host::Host;
+use crate::host::{Host, LockMode};
 use crate::model::record::LimitsRecord;
-use crate::model::{Approval, Desired, ObjectRef, Observed, Owner};
+use crate::model::{Action, Approval, Desired, ObjectRef, Observed, Owner, VolumeId};
 use crate::plan::back::Ended;
 use crate::plan::{self, ApprovedPlan, Intent, MissingApproval, Plan};
-use crate::state::Store;
+use crate::state::{StateError, Store, VolumeLock, lock};
 
 /// What is to be done.
 pub struct Job<'a> {
@@ -83,7 +83,8 @@ fn clear_left(context: &Context, host: &dyn Host, job: &Job<'_>) {
 /// Whatever keeps it from beginning; what fails on the way is reported here.
 pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result<Exit> {
     context.check_state(&**host)?;
-    let (plan, seen) = busy::plan(&**host, job.desired, &job.looked.observed, &context.layout, job.intent);
+    let hold = |id: &VolumeId| hold(context, &**host, &job.looked.observed, id);
+    let (plan, seen) = busy::plan(&**host, job.desired, &job.looked.observed, &context.layout, job.intent, &hold)?;
     let observed = &*seen;
     (job.check)(&plan)?;
     let (plan, aside) = match job.on_refusal {
@@ -130,6 +131,9 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
         .with_unprotected(
             job.desired.volumes.values().filter(|spec| !spec.prevent_destroy).map(|spec| spec.id.clone()),
         );
+    if job.on_refusal == OnError::Stop {
+        can_be_modified(&driver, &approved)?;
+    }
     let options = Options {
         parallelism: context.parallelism,
         on_error: match job.run.on_error {
@@ -151,6 +155,40 @@ pub fn perform(context: &Context, host: &Arc<dyn Host>, job: &Job<'_>) -> Result
     }
     let exit = Exit::of_summary(&summary, signal(&stop));
     Ok(if exit == Exit::Done && !(unknown.is_empty() && aside.is_empty()) { Exit::Partial } else { exit })
+}
+
+/// A volume's lock, waited for; none where no lock can be had at all, which the verbs say.
+fn hold(
+    context: &Context,
+    host: &dyn Host,
+    observed: &Observed,
+    id: &VolumeId,
+) -> std::result::Result<Option<VolumeLock>, DriverError> {
+    if !observed.host.privileged {
+        return Ok(None);
+    }
+    let (layout, timeout) = (&context.layout, context.lock_timeout);
+    let lock = lock::share_global(host, layout, timeout)
+        .and_then(|global| VolumeLock::within(Arc::new(global), host, layout, id, LockMode::Exclusive, timeout));
+    match lock {
+        Err(StateError::LockHeld(_)) => Err(DriverError::LockHeld { object: ObjectRef::Volume(id.clone()) }),
+        lock => Ok(lock.ok()),
+    }
+}
+
+/// Asks of what is to be taken down and changed whether it can be, as far as only the machine itself can say.
+fn can_be_modified(driver: &LocalDriver, approved: &ApprovedPlan) -> Result<()> {
+    let pause =
+        |id: &VolumeId| approved.steps().iter().any(|step| matches!(&step.action, Action::Unstage(of) if of.id == *id));
+    for step in approved.steps() {
+        if let Action::Modify(spec) = &step.action
+            && pause(&spec.id)
+            && let Err(error @ DriverError::Refused { .. }) = driver.try_modify(spec)
+        {
+            return Err(error.into());
+        }
+    }
+    Ok(())
 }
 
 /// Brings back what was taken down for a change that then could not be made, and writes it into the summary.

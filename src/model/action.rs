@@ -203,6 +203,8 @@ pub struct UnpublishRequest {
     pub kind: PublishKind,
     /// Whether the target goes even if csictl did not make it (gRPC: CSI 1.12, NodeUnpublishVolume).
     pub remove_target: bool,
+    /// Whether it is published there again at once: what csictl made for it stays, since the way there may be read-only by then.
+    pub comes_back: bool,
 }
 
 /// For [`Verb::Unstage`].

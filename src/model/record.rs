@@ -150,6 +150,12 @@ impl VolumeRecord {
         self.image.is_some() || self.spec.backing.as_image().is_none()
     }
 
+    /// Whether its image never got its name, as far as this says, and is not being removed either.
+    pub fn is_unmade(&self) -> bool {
+        let image = self.spec.backing.as_image().is_some() && self.image.is_none() && self.removing.is_none();
+        image && !self.rebuilt && self.format != FormatMark::Done
+    }
+
     /// Whether a step that loses data is refused whatever is approved.
     ///
     /// A rebuilt record is only as good as the image's word. A manifest's waits for its manifest to confirm it; over gRPC there is nothing

@@ -70,7 +70,7 @@ pub fn back(plan: &Plan, observed: &Observed, ended: &[Ended]) -> (Plan, Vec<usi
             Action::Unpublish(request) => drop(gone.targets.insert(&request.target, step)),
             Action::Unstage(request) => drop(gone.stages.insert(&request.id, step)),
             Action::Detach(id) => drop(gone.loops.insert(id, step)),
-            Action::Expand(_) if ended[step.index] == Ended::Refused => {}
+            Action::Expand(_) | Action::Modify(_) if ended[step.index] == Ended::Refused => {}
             _ if ended[step.index] != Ended::Skipped => drop(changed.insert(step.object())),
             _ => {}
         }

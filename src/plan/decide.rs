@@ -331,6 +331,9 @@ fn left_the_manifest<'a>(draft: &mut Draft<'a>) -> Vec<Course<'a>> {
         }
         let mut course = Course::new(id, Cow::Borrowed(&record.spec), seen);
         course.end = end(record);
+        if course.end == End::Release && record.is_unmade() && seen.backing == ObservedBacking::Missing {
+            draft.notes.push((object.clone(), "nothing of it was ever made: its record goes".to_owned()));
+        }
         if record.released && course.end == End::Release {
             course.end = End::Stay;
             if !course.is_up() {

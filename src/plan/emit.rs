@@ -107,6 +107,7 @@ fn unpublish(course: &Course<'_>, leaving: &Leaving<'_>) -> UnpublishRequest {
         trusted_root: leaving.asked.map_or_else(|| PathBuf::from("/"), |asked| asked.trusted_root.clone()),
         kind: leaving.kind,
         remove_target: false,
+        comes_back: course.coming().any(|publish| publish.target == leaving.target && publish.kind == leaving.kind),
     }
 }
 

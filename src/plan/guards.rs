@@ -73,8 +73,7 @@ pub(super) fn image_is_gone(course: &Course<'_>) -> bool {
 
 pub(super) fn protected_though_gone(object: &ObjectRef) -> Refused {
     let message = "prevent_destroy is set, and its image is gone".to_owned();
-    let help =
-        "put the image back; or, if what is left may go, set prevent_destroy = false in its manifest and try again";
+    let help = "put the image back with its extended attributes (cp -a, rsync -aX); or, if what is left may go, set prevent_destroy = false in its manifest and try again";
     refuse("protected", object, message, help)
 }
 
@@ -142,7 +141,7 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
             }
             let message = format!("its image {} is gone", path.display());
             let help = format!(
-                "is the file system mounted that {} lies on? If it is, put the image back from a backup; or let go of the volume: csictl destroy MANIFEST --delete-data {}",
+                "is the file system mounted that {} lies on? If it is, put the image back from a backup that has its extended attributes (cp -a, rsync -aX); or let go of the volume: csictl destroy MANIFEST --delete-data {}",
                 backing.pool_path.display(),
                 course.id.short()
             );
@@ -170,13 +169,19 @@ pub(super) fn is_lost(course: &Course<'_>) -> bool {
 fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<Refused> {
     let mut refused = Vec::new();
     let path = image.path.display();
-    let restore = "put its own image back; csictl never takes over a file that is not its own";
+    let restore = "put its own image back with its extended attributes (cp -a, rsync -aX); csictl never takes over a file that is not its own";
     if let Some(says) = image.identity.as_ref().filter(|says| says.id != course.id.as_str() || says.snapshot) {
         let message = format!("{path} says it is {} of {}", says.id, says.owner);
         refused.push(refuse("foreign", object, message, restore));
-    } else if image.identity.is_none() && course.record.is_none_or(|record| record.image != Some(image.file)) {
-        let message = format!("{path} is there and does not say that it is this volume's");
-        refused.push(refuse("foreign", object, message, "move the file away, or give the volume another name"));
+    } else if image.identity.is_none() {
+        // Numbers of inodes are used again: only its own word tells an image from a copy that somebody put there without it.
+        let same = course.record.is_some_and(|record| record.image == Some(image.file));
+        if !(same && course.make == Make::Replace) {
+            let message = format!("{path} is there and does not say that it is this volume's");
+            let known = is_lost(course);
+            let help = if known { restore } else { "move the file away, or give the volume another name" };
+            refused.push(refuse(if same { "wrong-identity" } else { "foreign" }, object, message, help));
+        }
     }
     refused.extend(last_bytes(course));
     let Some(record) = course.record.filter(|record| record.spec.backing.as_image().is_some()) else {

@@ -111,6 +111,7 @@ fn shop() -> Plan {
         trusted_root: "/".into(),
         kind: PublishKind::Mount,
         remove_target: false,
+        comes_back: false,
     };
     let unstage = UnstageRequest {
         id: id("oldlogs"),

@@ -173,6 +173,7 @@ impl Machine {
                 trusted_root: publish.trusted_root,
                 kind: publish.kind,
                 remove_target: false,
+                comes_back: false,
             }),
             Action::Unstage(UnstageRequest {
                 id: spec.id.clone(),
@@ -538,6 +539,7 @@ fn a_publish_that_was_covered_is_never_said_to_be_gone() {
             trusted_root: publish.trusted_root.clone(),
             kind: publish.kind,
             remove_target: false,
+            comes_back: false,
         })
     };
     for inside in [false, true] {

@@ -89,6 +89,7 @@ impl Machine {
             trusted_root: publish.trusted_root.clone(),
             kind: publish.kind,
             remove_target: false,
+            comes_back: false,
         })
     }
 }

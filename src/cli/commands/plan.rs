@@ -25,7 +25,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit> {
     } else {
         Intent::Apply
     };
-    let (plan, _) = busy::plan(&*observer, &desired, &looked.observed, &context.layout, &intent);
+    let (plan, _) = busy::plan(&*observer, &desired, &looked.observed, &context.layout, &intent, &|_| Ok(None))?;
     let verb = if args.destroy { "destroy" } else { "apply" };
     let command = context.command(&format!("{verb} {}", shell_word(&source.name)));
     match context.output {

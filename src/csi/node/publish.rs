@@ -123,8 +123,15 @@ fn unpublish(plugin: &Plugin, id: VolumeId, target: PathBuf) -> Result<(), Statu
     // What is there now decides how it is removed; only a directory is not unlinked.
     let directory = facts.is_none_or(|facts| facts.kind == crate::host::FileKind::Directory);
     let kind = if directory { PublishKind::Mount } else { PublishKind::Device };
-    let request =
-        UnpublishRequest { id, pod: None, target, trusted_root: PathBuf::from("/"), kind, remove_target: true };
+    let request = UnpublishRequest {
+        id,
+        pod: None,
+        target,
+        trusted_root: PathBuf::from("/"),
+        kind,
+        remove_target: true,
+        comes_back: false,
+    };
     let outcome = driver.unpublish(&request).map_err(ask::failed)?;
     for note in outcome.notes {
         tracing::info!(volume_id = %request.id, "{note}");

@@ -79,10 +79,31 @@ pub(super) fn release(driver: &LocalDriver, id: &VolumeId) -> Result<Outcome> {
     let mut record = s.existing()?;
     unused(&s, &record)?;
     forget_targets(&s, &mut record, None)?;
+    if never_made(&s, &record)? {
+        s.store().remove_run(&s.id).map_err(|error| s.fail(error))?;
+        s.store().remove_volume(&s.id).map_err(|error| s.fail(error))?;
+        return Ok(Done::Changed.into());
+    }
     record.released = true;
     let done = if s.record.present() == Some(&record) { Done::Already } else { Done::Changed };
     s.put_record(record, true)?;
     Ok(done.into())
+}
+
+/// Whether nothing of it ever came to be: its image never got its name, and no file of it is there, finished or not.
+fn never_made(s: &Session<'_>, record: &VolumeRecord) -> Result<bool> {
+    let Backing::Image(backing) = &record.spec.backing else { return Ok(false) };
+    if !record.is_unmade() {
+        return Ok(false);
+    }
+    let path = backing.image_path(&s.id);
+    for file in [&path, &backing.part_path(&s.id), &backing.growth_path(&s.id)] {
+        if s.host().stat(file).map_err(|error| s.fail(error))?.is_some() {
+            return Ok(false);
+        }
+    }
+    // Where its pool's file system is not mounted, nobody can say; the record stays.
+    Ok(deleted::pool_is_there(s.driver, &s.object(), &path, None).is_ok())
 }
 
 /// Refuses while anything of the machine still shows the volume.

@@ -33,6 +33,7 @@ mod session;
 mod snapshot;
 mod source;
 mod stage;
+mod tried;
 mod unpublish;
 mod unstage;
 mod usage;
@@ -286,6 +287,16 @@ impl LocalDriver {
         let lock = Arc::new(lock::share_global(self.host(), &self.layout, left)?);
         *shared = Arc::downgrade(&lock);
         Ok(lock)
+    }
+
+    /// Refuses what a modify to this spec could not come to its end with, before anything is taken down for it.
+    ///
+    /// # Errors
+    /// A mount option that this kernel does not take; the volume's lock is held by another for too long.
+    pub fn try_modify(&self, spec: &VolumeSpec) -> Result<()> {
+        let mut s = self.open(&spec.id)?;
+        let record = s.existing()?;
+        tried::options(&s, &record, spec)
     }
 
     fn was_tried(&self, options: &(Vec<String>, TrialRequest)) -> bool {

@@ -7,7 +7,7 @@ use crate::model::{Allocate, Backing, Done, LoopDevice, Owner, Ownership, Probe,
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, guard, publish, stage};
+use super::{LocalDriver, guard, publish, stage, tried};
 
 pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome> {
     let mut s = driver.open(&spec.id)?;
@@ -48,6 +48,7 @@ pub(super) fn modify_locked(s: &mut Session<'_>, record: VolumeRecord, spec: &Vo
     let was = s.record.present().cloned().unwrap_or_else(|| record.clone());
     let own = Own::of(s, Some(&record))?;
     many_to_one(s, &own, spec)?;
+    tried::options(s, &record, spec)?;
     // A modified volume is one its manifest was applied to.
     let mut wanted = VolumeRecord { spec: merged(&was.spec, spec), rebuilt: false, modifying: false, ..record };
     if was.modifying {

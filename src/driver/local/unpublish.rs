@@ -33,7 +33,10 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
     let made = record.as_ref().is_some_and(|record| record.made_targets.contains_key(&request.target));
     let mut removed = false;
     let mut left = Vec::new();
-    if foreign.is_none() && (made || request.remove_target && !places::is_kept(&s, &request.target)) {
+    if foreign.is_none()
+        && !request.comes_back
+        && (made || request.remove_target && !places::is_kept(&s, &request.target))
+    {
         removed = remove(&s, &request.target, &request.trusted_root, request.kind, true)?;
         if removed {
             done = Done::Changed;
@@ -48,7 +51,8 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         if removed {
             record.made_targets.remove(&request.target);
         }
-        if foreign.is_none() && forget_targets(&s, &mut record, Some(request))? == Done::Changed {
+        if foreign.is_none() && !request.comes_back && forget_targets(&s, &mut record, Some(request))? == Done::Changed
+        {
             done = Done::Changed;
         }
         Some(record)
@@ -66,7 +70,9 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
     if let Some(run) = &mut run {
         // A path that goes on to be csictl's is one that could not be removed yet.
         let ours = |path: &PathBuf| kept.as_ref().is_some_and(|record| record.made_targets.contains_key(path));
-        run.made.retain(|path, _| ours(path));
+        // What stays for its next publish may lie in a file system that is another device then.
+        let stays = |path: &PathBuf| request.comes_back && request.target.starts_with(path);
+        run.made.retain(|path, _| ours(path) && !stays(path));
     }
     let mut notes = s.put_less(kept, run.take_if(|_| !chain::runs_here(driver)))?;
     if let (Some(run), true) = (run, known) {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::errors::{failed, wrong};
 use super::{loopdev, sys};
 use crate::host::{ErrorKind, FileFacts, FileKind, FsUsage, HostError, Result};
@@ -96,7 +98,20 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<Done> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(ACT, path)(error)),
     }
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed(ACT, path))?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    for path in missing.into_iter().rev() {
+        match DirBuilder::new().mode(mode).create(path) {
+            // What the umask took is given back, to the very directory just made.
+            Ok(()) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let made =
+                    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(ACT, path)(error.into()))?;
+                let _ = rustix::fs::fchmod(&made, Mode::from_raw_mode(mode));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) => return Err(failed(ACT, path)(error)),
+        }
+    }
     Ok(Done::Changed)
 }
 

@@ -73,6 +73,7 @@ fn unpublish_at(publish: &PublishSpec) -> crate::model::Action {
         trusted_root: publish.trusted_root.clone(),
         kind: publish.kind,
         remove_target: false,
+        comes_back: false,
     })
 }
 

@@ -172,6 +172,7 @@ pub fn unpublish(spec: &VolumeSpec) -> Action {
         trusted_root: publish.trusted_root,
         kind: publish.kind,
         remove_target: false,
+        comes_back: false,
     })
 }
 
