@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::backing::Backing;
-use super::device::BlockId;
 use super::name::VolumeId;
+use super::observed::ObservedDevice;
 use super::owner::Owner;
 use super::record::{RunRecord, VolumeRecord};
 
@@ -61,8 +61,8 @@ impl Claim<'_> {
                 "choose a directory that has nothing to do with it",
             ),
             Use::Device => (
-                format!("{path} is taken: {self}"),
-                "one device is one volume's: take it out of that project's manifest and apply that one first",
+                format!("{path} is taken, or a part of what is: {self}"),
+                "a disk with its partitions, and what stands on them, is one volume's: take it out of that project's manifest and apply that one first",
             ),
         }
     }
@@ -120,7 +120,7 @@ pub struct Claims {
     // Paths are ordered part by part, so that all those below one follow it directly.
     paths: BTreeMap<PathBuf, BTreeMap<(VolumeId, Use), Owner>>,
     /// Which device is behind a claimed path, where that was looked up.
-    devices: BTreeMap<BlockId, PathBuf>,
+    devices: BTreeMap<PathBuf, ObservedDevice>,
 }
 
 impl Claims {
@@ -156,8 +156,8 @@ impl Claims {
     }
 
     /// Remembers which device is behind a claimed path.
-    pub fn add_device(&mut self, path: &Path, device: BlockId) {
-        self.devices.insert(device, path.to_owned());
+    pub fn add_device(&mut self, path: &Path, device: ObservedDevice) {
+        self.devices.insert(path.to_owned(), device);
     }
 
     /// Paths of devices that are claimed.
@@ -207,13 +207,14 @@ impl Claims {
         })
     }
 
-    /// The volume that has this device, under whatever path.
-    pub fn of_device(&self, device: BlockId, counts: impl Fn(&Claim<'_>) -> bool) -> Option<Claim<'_>> {
-        let (path, claims) = self.paths.get_key_value(self.devices.get(&device)?)?;
-        claims
-            .iter()
-            .filter(|((_, what), _)| *what == Use::Device)
-            .map(|((volume, what), owner)| Claim { path, what: *what, volume, owner })
+    /// The volume that has this device, or a part of it, or all of the disk it is a part of, under whatever path.
+    pub fn of_device(&self, device: &ObservedDevice, counts: impl Fn(&Claim<'_>) -> bool) -> Option<Claim<'_>> {
+        let overlapping = self.devices.iter().filter(|(_, other)| other.overlaps(device)).map(|(path, _)| path);
+        overlapping
+            .filter_map(|path| self.paths.get_key_value(path))
+            .flat_map(|(path, claims)| claims.iter().map(move |claim| (path, claim)))
+            .filter(|(_, ((_, what), _))| *what == Use::Device)
+            .map(|(path, ((volume, what), owner))| Claim { path, what: *what, volume, owner })
             .find(counts)
     }
 }

@@ -37,6 +37,24 @@ pub struct DiskId {
 }
 
 impl DiskId {
+    /// Whether it is known to be another disk than `other`, by what they say of themselves, or, where they say nothing, by their size, their place
+    /// and the kernel's numbers of one boot. One that has grown is still itself.
+    pub fn is_another(&self, other: &Self) -> bool {
+        if self.is(other) {
+            return false;
+        }
+        let same_boot = matches!((&self.sequence, &other.sequence), (Some(one), Some(two)) if one.0 == two.0);
+        if self.start == other.start && same_boot && self.sequence == other.sequence {
+            return false;
+        }
+        let told = [(&self.wwn, &other.wwn), (&self.serial, &other.serial)];
+        let mut both = told.iter().filter_map(|(one, two)| Some(one.as_ref()? == two.as_ref()?)).peekable();
+        if both.peek().is_some() {
+            return self.start != other.start || !both.all(|same| same);
+        }
+        (self.size, self.start) != (other.size, other.start) || same_boot
+    }
+
     /// Whether both are known to be one disk. What cannot be told apart by anything the disk says of itself is not.
     pub fn is(&self, other: &Self) -> bool {
         if (self.size, self.start) != (other.size, other.start) {
@@ -104,5 +122,37 @@ impl LoopDevice {
     /// Whether it shows its backing file from the beginning to the end. One that shows a part of an image is never csictl's own.
     pub const fn shows_all(&self) -> bool {
         self.offset == 0 && self.size_limit == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_told_from_another_by_what_it_says_or_else_by_size_and_number() {
+        let disk = |size, serial: Option<&str>, boot: &str, number| DiskId {
+            size,
+            start: 0,
+            wwn: None,
+            serial: serial.map(str::to_owned),
+            sequence: Some((boot.to_owned(), number)),
+        };
+        let was = disk(10, Some("a"), "boot", 1);
+        let silent = disk(10, None, "boot", 1);
+        for (one, two, same, another) in [
+            (&was, disk(10, Some("a"), "later", 7), true, false),
+            (&was, disk(20, Some("a"), "later", 7), false, false),
+            (&was, disk(20, Some("a"), "boot", 1), false, false),
+            (&was, disk(10, Some("b"), "later", 7), false, true),
+            (&was, disk(10, Some("b"), "boot", 2), false, true),
+            (&silent, disk(10, None, "boot", 1), true, false),
+            (&silent, disk(10, None, "boot", 2), false, true),
+            (&silent, disk(10, None, "later", 1), false, false),
+            (&silent, disk(20, None, "later", 1), false, true),
+            (&silent, disk(20, None, "boot", 1), false, false),
+        ] {
+            assert_eq!((one.is(&two), one.is_another(&two)), (same, another), "{one:?} and {two:?}");
+        }
     }
 }

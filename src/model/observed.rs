@@ -142,6 +142,15 @@ pub struct ObservedDevice {
     pub sector_size: u32,
     /// Who else holds it (mounted elsewhere, a member of dm or md), in words.
     pub holders: Vec<String>,
+    /// What it is a part of, or stands on: its disk, what dm and md made it from, the device behind a loop device, and what these stand on.
+    pub stands_on: Vec<BlockId>,
+}
+
+impl ObservedDevice {
+    /// Whether both have bytes in common: they are one, or one stands on the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.block == other.block || self.stands_on.contains(&other.block) || other.stands_on.contains(&self.block)
+    }
 }
 
 /// A staging mount as seen.

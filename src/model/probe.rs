@@ -10,6 +10,9 @@ use super::filesystem::{FsType, FsUuid};
 /// The kind given to bytes that are not zero and that nobody recognises.
 pub const UNRECOGNISED: &str = "unrecognised data";
 
+/// The room for a boot loader, in bytes, which every mkfs but that of XFS leaves as it is.
+const NEVER_WRITTEN: u64 = 1024;
+
 /// Something recognised on a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Signature {
@@ -69,16 +72,19 @@ impl Probe {
         found.and_then(|found| found.uuid.as_deref()).is_some_and(|text| text.parse() == Ok(uuid))
     }
 
-    /// Whether all that is there can be what a killed mkfs of `fs` with this UUID left: its own signature, a damaged one without
-    /// a UUID, or data without any, since mke2fs writes its superblock last. Only under a mark that such a mkfs was begun on
-    /// blank storage ([`FormatMark::Begun`](super::record::FormatMark::Begun)) does this allow making it again.
+    /// Whether all that is there can be what a killed mkfs of `fs` with this UUID left: its own signature with that UUID, sound or (of
+    /// XFS and btrfs, which write theirs before they are done) not yet; or data without any, since mke2fs and mkfs.btrfs write theirs last, but
+    /// not in the first bytes, to which no mkfs writes anything else. Only under a mark that such a mkfs was begun on blank storage
+    /// ([`FormatMark::Begun`](super::record::FormatMark::Begun)), and once the host has looked where the data lies, does this allow making it again.
     pub fn is_half_made(&self, fs: FsType, uuid: FsUuid) -> bool {
-        let ours = |found: &Signature| found.uuid.as_deref().map(|text| text.parse() == Ok(uuid));
+        let ours = |found: &Signature| {
+            found.kind == fs.as_str() && found.uuid.as_deref().is_some_and(|text| text.parse() == Ok(uuid))
+        };
+        let nameless =
+            |found: &Signature| found.kind == UNRECOGNISED && fs != FsType::Xfs && found.offset >= NEVER_WRITTEN;
         match self {
-            Self::Known(found) => found.kind == fs.as_str() && ours(found) == Some(true),
-            Self::Ambiguous(all) => all
-                .iter()
-                .all(|found| found.kind == UNRECOGNISED || (found.kind == fs.as_str() && ours(found) != Some(false))),
+            Self::Known(found) => ours(found),
+            Self::Ambiguous(all) => all.iter().all(|found| nameless(found) || (fs != FsType::Ext4 && ours(found))),
             Self::Blank | Self::Unreadable { .. } => false,
         }
     }
@@ -135,9 +141,11 @@ mod tests {
             (false, Probe::Known(found("xfs", other))),
             (false, Probe::Known(found("xfs", None))),
             (false, Probe::Known(found("ext4", Some(ours)))),
-            (true, Probe::Ambiguous(vec![found(UNRECOGNISED, None)])),
-            (true, Probe::Ambiguous(vec![found("xfs", None)])),
-            (true, Probe::Ambiguous(vec![found("xfs", Some(ours)), found(UNRECOGNISED, None)])),
+            (false, Probe::Ambiguous(vec![found(UNRECOGNISED, None)])),
+            (false, Probe::Ambiguous(vec![Signature { offset: 4096, ..found(UNRECOGNISED, None) }])),
+            (false, Probe::Ambiguous(vec![found("xfs", None)])),
+            (true, Probe::Ambiguous(vec![found("xfs", Some(ours))])),
+            (false, Probe::Ambiguous(vec![found("xfs", Some(ours)), found(UNRECOGNISED, None)])),
             (false, Probe::Ambiguous(vec![found("xfs", Some(ours)), found("gpt", None)])),
             (false, Probe::Ambiguous(vec![found("xfs", other)])),
             (false, Probe::Blank),
@@ -145,5 +153,13 @@ mod tests {
         ] {
             assert_eq!(probe.is_half_made(FsType::Xfs, ours), half_made, "{probe}");
         }
+        for fs in [FsType::Ext4, FsType::Btrfs] {
+            for (offset, half_made) in [(0, false), (1023, false), (1024, true), (65_536, true)] {
+                let probe = Probe::Ambiguous(vec![Signature { offset, ..found(UNRECOGNISED, None) }]);
+                assert_eq!(probe.is_half_made(fs, ours), half_made, "{fs}: {probe}");
+            }
+        }
+        // mke2fs writes its superblock at once: a damaged one was whole before.
+        assert!(!Probe::Ambiguous(vec![found("ext4", Some(ours))]).is_half_made(FsType::Ext4, ours));
     }
 }

@@ -11,7 +11,7 @@ use super::attachment::Attachment;
 use super::capability::Capability;
 use super::capacity::Capacity;
 use super::device::{BlockId, DiskId, FileId};
-use super::filesystem::{FsType, FsUuid};
+use super::filesystem::{FormatPolicy, FsType, FsUuid};
 use super::name::{GroupId, Name, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
@@ -46,8 +46,8 @@ pub struct VolumeRecord {
     /// Its file system was on its disk when csictl first used it: it is left as it is, size and all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
-    /// The disk of a volume on a device, as last used or, with [`FormatMark::Begun`], as about to be formatted: on no other may the
-    /// remains of a mkfs be made again, whatever the path leads to by then.
+    /// The disk of a volume on a device, as the volume was made for it or last used it or, with [`FormatMark::Begun`], as about to be formatted: on
+    /// no other may the remains of a mkfs be made again or an approval wipe anything, whatever the path leads to by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskId>,
     /// The image behind it, as last seen; a hint that is checked against the image's own identity.
@@ -96,11 +96,13 @@ impl VolumeRecord {
         match (self.spec.fs_type(), self.fs_uuid, self.format) {
             _ if probe.is_blank() => true,
             (Some(fs), Some(uuid), FormatMark::Done) => {
-                probe.is_fs(fs, uuid) || (probe.is_half_made(fs, uuid) && same_disk == Some(true))
+                // What came with its disk, or from an import, is csictl's to lose only where csictl has used it.
+                let known = !self.adopted || self.disk.is_some();
+                (probe.is_fs(fs, uuid) && known) || (probe.is_half_made(fs, uuid) && same_disk == Some(true))
             }
             (Some(fs), Some(_), FormatMark::Begun) => self.may_be_resumed(fs, disk, probe),
-            // Whatever a raw volume holds is its user's; a record of before disks were written down knows no better.
-            _ => same_disk.unwrap_or(true),
+            // Whatever a raw volume holds is its user's. A disk that is not known to be the volume's is not.
+            _ => same_disk == Some(true),
         }
     }
 
@@ -124,13 +126,51 @@ impl VolumeRecord {
         )
     }
 
+    /// What keeps the remains of an interrupted mkfs from being made again, as the code of a refusal and in words.
+    pub fn keeps_remains(&self, policy: FormatPolicy) -> Option<(&'static str, &'static str)> {
+        if policy == FormatPolicy::Never {
+            return Some(("not-blank", "fs.format is \"never\""));
+        }
+        self.protected().then_some(("protected", "it is protected"))
+    }
+
+    /// The words for that, and what to do.
+    pub fn remains_are_kept(place: &str, probe: &Probe, why: &str) -> (String, &'static str) {
+        (
+            format!(
+                "{place} holds {probe}: a mkfs of csictl's was interrupted there, and {why}, so it is not formatted again"
+            ),
+            "see that nothing of it is needed, zero it by hand (blkdiscard --zeroout), and apply again",
+        )
+    }
+
+    /// Why a raw volume, whose bytes do not say whose they are, does not get this disk, and what to do; `None` where it may be its own.
+    pub fn raw_elsewhere(&self, path: &Path, disk: &DiskId) -> Option<(String, &'static str)> {
+        let ours = self.disk.as_ref().filter(|ours| self.spec.is_raw() && ours.is_another(disk))?;
+        let told = |disk: &DiskId| {
+            let said = disk.serial.as_ref().or(disk.wwn.as_ref());
+            let said = said.map_or_else(String::new, |said| format!(" '{said}'"));
+            format!("{}{said}", Capacity::bytes(disk.size))
+        };
+        Some((
+            format!(
+                "{} leads to another disk ({}) than the volume was on ({})",
+                path.display(),
+                told(disk),
+                told(ours)
+            ),
+            "bring the right disk back; if this is the one that is meant, let go of the volume first (csictl destroy MANIFEST --delete-data NAME: no \
+             byte of a disk is lost by that), and apply again",
+        ))
+    }
+
     /// Why a disk with this on it is not this volume's to lose, and what to do: the same words from a plan and from a verb.
     pub fn stands_elsewhere(&self, place: &str, probe: &Probe) -> (String, &'static str) {
         let fs = self.spec.fs_type().map_or_else(|| "this volume".to_owned(), |fs| fs.to_string());
         let uuid = self.fs_uuid.map_or_else(String::new, |uuid| format!(" {uuid}"));
         (
             format!("{place} holds {probe}; what may be lost is {fs}{uuid}"),
-            "bring the right disk back; a disk whose data may go is zeroed by hand (blkdiscard --zeroout)",
+            "bring the right disk back; one that csictl has never used is not wiped by an approval: if its data may go, zero it by hand (blkdiscard --zeroout)",
         )
     }
 

@@ -114,6 +114,7 @@ fn wanted_volume<'a>(
         }
     }
     draft.notes.extend(guards::adopted(&course).map(|note| (object.clone(), note)));
+    draft.notes.extend(guards::found_there(&course).map(|note| (object.clone(), note)));
     draft.refused.extend(guards::behind(&course, hidden.as_deref()));
     grow(draft, &mut course);
     let wanted: Vec<&PublishSpec> = course.publishes.iter().map(AsRef::as_ref).collect();

@@ -166,7 +166,10 @@ fn holds(course: &Course<'_>) -> Option<String> {
     let uuid = record.fs_uuid.map(|uuid| shortened(&uuid.to_string()));
     let used = course.seen.used.map(|used| format!("{used} used"));
     let what = [fs, uuid].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let parts: Vec<_> = [(!what.is_empty()).then_some(what), used].into_iter().flatten().collect();
+    // Of a disk that is wiped the record may know nothing.
+    let disk = matches!(course.seen.backing, ObservedBacking::Device(_)) && what.is_empty();
+    let found = course.seen.probe.as_ref().filter(|found| disk && !found.is_blank()).map(ToString::to_string);
+    let parts: Vec<_> = [(!what.is_empty()).then_some(what), found, used].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 

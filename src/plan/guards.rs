@@ -300,16 +300,37 @@ fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice,
         refused.push(refuse("busy", object, message, "free it first; csictl who shows the processes"));
     }
     let replaced = course.make == super::course::Make::Replace;
-    let known = course
-        .record
-        .filter(|record| matches!(record.spec.backing, Backing::Device(_)) && record.format == FormatMark::Done);
-    match known {
-        Some(record) if !replaced => refused.extend(formatted(course, record, object)),
-        Some(record) => refused.extend(erased(course, record, backing, device, object)),
-        None if course.seen.staged.is_none() => refused.extend(first_use(&course.spec, course, device, object)),
-        None => {}
+    let recorded = course.record.filter(|record| matches!(record.spec.backing, Backing::Device(_)));
+    let erases = recorded.filter(|record| replaced && was_at(record, backing));
+    let formatted_once = recorded.filter(|record| record.format == FormatMark::Done);
+    match (erases, formatted_once) {
+        (Some(record), _) => refused.extend(erased(course, record, backing, device, object)),
+        (None, Some(record)) if !replaced => refused.extend(formatted(course, record, object)),
+        (None, None) if course.seen.staged.is_none() => {
+            refused.extend(recorded.and_then(|record| another_raw_disk(record, backing, device, object)));
+            refused.extend(first_use(&course.spec, course, device, object));
+        }
+        _ => {}
     }
     refused
+}
+
+fn was_at(record: &VolumeRecord, backing: &DeviceBacking) -> bool {
+    matches!(&record.spec.backing, Backing::Device(was) if was.path == backing.path)
+}
+
+/// A raw volume's bytes do not say whose they are, so its disk does.
+fn another_raw_disk(
+    record: &VolumeRecord,
+    backing: &DeviceBacking,
+    device: &ObservedDevice,
+    object: &ObjectRef,
+) -> Option<Refused> {
+    if !was_at(record, backing) {
+        return None;
+    }
+    let (message, help) = record.raw_elsewhere(&backing.path, &device.disk)?;
+    Some(refuse("wrong-identity", object, message, help))
 }
 
 /// What an approval lets go of is the volume's, and not whatever the path leads to by now.
@@ -321,8 +342,7 @@ fn erased(
     object: &ObjectRef,
 ) -> Option<Refused> {
     let probe = course.seen.probe.as_ref()?;
-    let same_path = matches!(&record.spec.backing, Backing::Device(was) if was.path == backing.path);
-    if !same_path || course.seen.staged.is_some() || record.is_on(&device.disk, probe) {
+    if course.seen.staged.is_some() || record.is_on(&device.disk, probe) {
         return None;
     }
     let (message, help) = record.stands_elsewhere(&backing.path.display().to_string(), probe);
@@ -354,8 +374,16 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, device: &ObservedDevice, ob
     let begun = course.record.filter(|record| record.format == FormatMark::Begun).and_then(|record| record.fs_uuid);
     match course.seen.probe.as_ref()? {
         Probe::Known(signature) if begun.is_none() && signature.kind == fs.fs_type.as_str() => None,
-        // What a killed mkfs of ours left is made again.
-        left if course.record.is_some_and(|record| record.may_be_resumed(fs.fs_type, &device.disk, left)) => None,
+        // What a killed mkfs of ours left is made again, where that is allowed; one that came to its end is used.
+        left if course.record.is_some_and(|record| record.may_be_resumed(fs.fs_type, &device.disk, left)) => {
+            let kept = course.record.and_then(|record| {
+                let protects = VolumeRecord { spec: spec.clone(), ..record.clone() };
+                protects.keeps_remains(fs.format)
+            });
+            let (code, why) = kept.filter(|_| left.known().is_none())?;
+            let (message, help) = VolumeRecord::remains_are_kept("it", left, why);
+            Some(refuse(code, object, message, help))
+        }
         left if begun.is_some_and(|uuid| left.is_half_made(fs.fs_type, uuid)) => {
             let (message, help) = VolumeRecord::remains_elsewhere("it", left);
             Some(refuse("wrong-identity", object, message, help))
@@ -371,6 +399,21 @@ fn first_use(spec: &VolumeSpec, course: &Course<'_>, device: &ObservedDevice, ob
             Some(refuse("not-blank", object, message, help))
         }
     }
+}
+
+/// What is on a device that becomes, or is, a volume without a file system of csictl's; what a mkfs left that is made again.
+pub(super) fn found_there(course: &Course<'_>) -> Option<String> {
+    let ObservedBacking::Device(device) = &course.seen.backing else { return None };
+    let found = course.seen.probe.as_ref().filter(|found| !found.is_blank() && course.seen.staged.is_none())?;
+    if course.spec.is_raw() {
+        return course.record.is_none().then(|| format!("it holds {found} already: its user gets that as it is"));
+    }
+    let fs = course.spec.fs_type()?;
+    course.record.filter(|record| record.may_be_resumed(fs, &device.disk, found)).map(|_| {
+        format!(
+            "a mkfs of csictl's was interrupted on it and left {found}: it is formatted again, unless what is there came to its end or lies where no mkfs writes"
+        )
+    })
 }
 
 /// What a device holds already and is used as it is.

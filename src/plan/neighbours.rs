@@ -80,7 +80,7 @@ fn stored(draft: &Draft<'_>, course: &Course<'_>, object: &ObjectRef) -> Option<
         Backing::Directory(directory) => (&directory.path, Use::Directory),
         Backing::Device(device) => {
             let claim = others.against(&device.path, Use::Device, |_| true).or_else(|| match &course.seen.backing {
-                crate::model::observed::ObservedBacking::Device(seen) => others.of_device(seen.block, |_| true),
+                crate::model::observed::ObservedBacking::Device(seen) => others.of_device(seen, |_| true),
                 _ => None,
             })?;
             let (message, help) = claim.stands_against(&device.path, Use::Device);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Observe};
-use crate::model::Layout;
 use crate::model::record::{FormatMark, GroupRecord, GroupState, Recorded, SnapshotRecord, VolumeRecord};
+use crate::model::{Backing, Layout};
 
 use super::{GlobalLock, Reader, StateError, Store};
 
@@ -127,7 +127,8 @@ pub fn import(
 /// What may be believed of a volume's record that comes from elsewhere. That csictl made a directory, and may therefore remove it or give
 /// it another owner, is known only where it was made: a document that claims it of `/etc` must not get it.
 ///
-/// Nor can anybody else know that a mkfs was begun here, whose remains may be made again.
+/// Nor can anybody else know that a mkfs was begun here, whose remains may be made again, or that the file system on a disk of this machine is
+/// csictl's own: it is used as it is, and neither grows nor is repaired.
 fn as_imported(record: &VolumeRecord) -> VolumeRecord {
     let begun = record.format == FormatMark::Begun;
     VolumeRecord {
@@ -136,6 +137,7 @@ fn as_imported(record: &VolumeRecord) -> VolumeRecord {
         format: if begun { FormatMark::None } else { record.format },
         fs_uuid: record.fs_uuid.filter(|_| !begun),
         disk: None,
+        adopted: record.adopted || matches!(record.spec.backing, Backing::Device(_)),
         ..record.clone()
     }
 }

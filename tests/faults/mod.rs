@@ -15,7 +15,7 @@ mod modify;
 mod oracle;
 mod pools;
 mod power;
-mod programs;
+pub mod programs;
 mod records;
 #[cfg(feature = "serve")]
 mod rpcs;

@@ -211,6 +211,7 @@ impl World {
             wwn: None,
             sector_size: 512,
             holders: Vec::new(),
+            stands_on: Vec::new(),
         };
         self.seen(name).backing = ObservedBacking::Device(device);
         self

@@ -58,8 +58,10 @@ const APPROVE_ALL: &[&str] =
 #[test]
 fn a_disk_that_is_not_blank_is_not_formatted_whatever_is_approved() {
     for content in [
-        "mkfs.xfs -q -f -d size=64m disk 2>/dev/null || mkfs.ext2 -q -F disk",
-        "mkfs.btrfs -q -f -m single disk 2>/dev/null || mkfs.ext3 -q -F disk",
+        "truncate -s 320M disk; mkfs.xfs -q -f disk",
+        "truncate -s 128M disk; mkfs.btrfs -q -f disk",
+        "mkfs.ext2 -q -F disk",
+        "mkfs.ext3 -q -F disk",
         "mkfs.vfat disk >/dev/null",
         "mkswap -q disk",
         "printf 'label: gpt\\n,,\\n' | sfdisk -q disk",

@@ -2,6 +2,7 @@
 
 mod aimed_helpers;
 mod data_loss;
+mod disk_marks;
 mod errors_panic;
 mod foreign_directory_group;
 mod foreign_mounts_and_loops;

@@ -95,7 +95,8 @@ fn new(s: &mut Session<'_>, mut record: VolumeRecord, lost: bool, notes: &mut Ve
             }
         }
         Backing::Device(backing) => {
-            guard::device(s, &backing)?;
+            let found = guard::device(s, &backing)?;
+            record.disk = Some(found.disk);
             if lost {
                 device::adopt(s, &backing, &mut record);
             }

@@ -326,6 +326,31 @@ pub(super) fn came_to_its_end(s: &Session<'_>, fs: FsType, node: &Path, probe: &
     }
 }
 
+/// Refuses to give a raw volume another disk than it was on.
+pub(super) fn is_its_raw_disk(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    backing: &DeviceBacking,
+    device: &ObservedDevice,
+) -> Result<()> {
+    let Some((message, help)) = record.raw_elsewhere(&backing.path, &device.disk) else { return Ok(()) };
+    Err(s.refuse(Refusal::WrongIdentity, message, help))
+}
+
+/// Refuses to make a file system again where the manifest forbids to make one or to lose one.
+pub(super) fn may_be_made_again(
+    s: &Session<'_>,
+    record: &VolumeRecord,
+    fs: &FsSpec,
+    place: &str,
+    probe: &Probe,
+) -> Result<()> {
+    let Some((refusal, why)) = record.keeps_remains(fs.format) else { return Ok(()) };
+    let refusal = if refusal == "protected" { Refusal::Protected } else { Refusal::NotBlank };
+    let (message, help) = VolumeRecord::remains_are_kept(place, probe, why);
+    Err(s.refuse(refusal, message, help))
+}
+
 /// Refuses to erase a disk that is not known to be the volume's: its loss was approved, not that of whatever the path leads to now.
 pub(super) fn is_its_disk(s: &Session<'_>, record: &VolumeRecord, place: &str, disk: &DiskId) -> Result<()> {
     let probe = s.host().probe(Path::new(place));

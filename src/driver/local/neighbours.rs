@@ -163,11 +163,12 @@ pub(super) fn free(s: &Session<'_>, record: &VolumeRecord) -> Result<()> {
 }
 
 fn device_is_free(s: &Session<'_>, owner: &Owner, path: &Path) -> Result<()> {
-    let block = |path: &Path| s.host().device(path).ok().flatten().map(|device| device.block);
-    let ours = block(path);
+    let device = |path: &Path| s.host().device(path).ok().flatten();
+    let ours = device(path);
     let claim = asked(s, owner, |claims| {
         let by_number = || {
-            let other = claims.devices().find(|other| ours.is_some() && block(other) == ours)?;
+            let ours = ours.as_ref()?;
+            let other = claims.devices().find(|other| device(other).is_some_and(|other| other.overlaps(ours)))?;
             claims.against(other, Use::Device, |_| true)
         };
         let claim = claims.against(path, Use::Device, |_| true).or_else(by_number);

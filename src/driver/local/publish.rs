@@ -335,6 +335,7 @@ fn shown(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpe
         }
         (Backing::Device(backing), PublishKind::Device) => {
             let device = guard::device(s, backing)?;
+            guard::is_its_raw_disk(s, record, backing, &device)?;
             Ok(Shown { source: backing.path.clone(), expect: device.block })
         }
         _ => {

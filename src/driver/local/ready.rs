@@ -9,7 +9,7 @@ use crate::model::record::VolumeRecord;
 use crate::model::{BlockId, Capacity, DiskId, FormatPolicy, FsSpec, FsType, SectorSize};
 
 use super::session::{Session, with_help};
-use super::{growth, guard};
+use super::{growth, guard, neighbours};
 
 /// What a file system may leave unused at the end of its device: less than any allocation group or block group.
 const GROW_SLACK: u64 = 1 << 20;
@@ -54,12 +54,19 @@ pub(super) fn make(
     {
         decision = guard::Formatting::Ended(uuid);
     }
+    if matches!(decision, guard::Formatting::Resume(_)) {
+        guard::may_be_made_again(s, record, &fs, &place, &probe)?;
+    }
+    if matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_)) {
+        neighbours::free(s, record)?;
+    }
     let fresh = matches!(decision, guard::Formatting::Needed | guard::Formatting::Resume(_));
     if matches!(decision, guard::Formatting::Adopt(_)) {
         notes.extend(guard::adopted_note(&fs, &place, &probe));
     }
     guard::format_device(s, record, decision, disk, format_request(&fs, storage))?;
-    if fresh {
+    // What csictl did not make it does not repair either.
+    if fresh || record.adopted {
         return Ok(());
     }
     if !is_writable(options) {

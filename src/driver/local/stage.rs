@@ -157,6 +157,7 @@ fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) 
         }
         Backing::Device(backing) => {
             let device = guard::device(s, &backing)?;
+            guard::is_its_raw_disk(s, &record, &backing, &device)?;
             note_disk(s, record.clone(), Some(&device.disk))?;
         }
         Backing::Directory(_) | Backing::Tmpfs(_) => {}

@@ -54,6 +54,7 @@ pub fn observe(path: &Path, boot: &str) -> Result<Option<ObservedDevice>> {
         wwn,
         sector_size: first_word(&disk, &["queue/logical_block_size"]).and_then(|text| text.parse().ok()).unwrap_or(512),
         holders: holders(block, &folder)?,
+        stands_on: stands_on(block),
     }))
 }
 
@@ -76,6 +77,31 @@ pub fn node(block: BlockId, meant: &Path) -> Result<PathBuf> {
     }
     let cause = format!("{} is not device {block}, which {} led to", node.display(), meant.display());
     Err(wrong(ErrorKind::Foreign, ACT, meant, cause))
+}
+
+/// Every device below one: the disk of a partition, what dm and md made it from, the device that a loop device shows.
+fn stands_on(block: BlockId) -> Vec<BlockId> {
+    let mut found = Vec::new();
+    let mut left = vec![block];
+    while let Some(folder) = left.pop().map(sysfs) {
+        let mut below: Vec<BlockId> = Vec::new();
+        let number = |folder: &Path| word(&folder.join("dev")).and_then(|text| parse_block(&text));
+        if folder.join("partition").exists() {
+            below.extend(number(&folder.join("..")));
+        }
+        for slave in fs::read_dir(folder.join("slaves")).into_iter().flatten().flatten() {
+            below.extend(number(&slave.path()));
+        }
+        let shown = word(&folder.join("loop/backing_file")).and_then(|path| fs::metadata(path).ok());
+        if let Some(facts) = shown.filter(|facts| facts.file_type().is_block_device()) {
+            let (major, minor) = sys::device_numbers(facts.rdev());
+            below.push(BlockId { major, minor });
+        }
+        below.retain(|below| !found.contains(below));
+        found.extend(&below);
+        left.extend(below);
+    }
+    found
 }
 
 fn sysfs(block: BlockId) -> PathBuf {

@@ -14,7 +14,7 @@ use rustix::fs::SeekFrom;
 use super::files::open_regular;
 use super::patience::patiently;
 use super::probe::{filesystem_size, probe, probe_one, view};
-use super::{device, erase, ext_superblock, ext_template, mkfs};
+use super::{device, erase, ext_superblock, ext_template, mkfs, remains};
 use crate::host::{ErrorKind, FormatRequest, Formatted, HostError, Lock, Result};
 use crate::model::{Capacity, FsType, Probe};
 
@@ -32,7 +32,7 @@ pub fn format(request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> 
     let path = &request.path;
     let file = if request.fresh_image { open_regular(ACT, path, true) } else { open(path, true) }?;
     // That a file is fresh is the caller's word; what may be assumed of it is only what the file system below says.
-    let fresh_image = prove_blank(&file, request)?;
+    let fresh_image = prove_blank(&file, request, lock, limit)?;
     let request = &FormatRequest { fresh_image, ..request.clone() };
     // A device is opened by each mkfs for itself alone.
     let image = file.metadata().is_ok_and(|facts| facts.is_file()).then_some(file);
@@ -82,7 +82,7 @@ pub(super) fn open(path: &Path, exclusive: bool) -> Result<File> {
 }
 
 /// Answers whether every byte is known to be zero, and not only those where a signature could lie.
-fn prove_blank(file: &File, request: &FormatRequest) -> Result<bool> {
+fn prove_blank(file: &File, request: &FormatRequest, lock: &Lock, limit: Option<Duration>) -> Result<bool> {
     let path = &request.path;
     if request.fresh_image && is_untouched(file) {
         return Ok(true);
@@ -98,6 +98,13 @@ fn prove_blank(file: &File, request: &FormatRequest) -> Result<bool> {
             return Err(HostError::new(ErrorKind::NotBlank, ACT, path, cause));
         }
         Probe::Known(_) | Probe::Ambiguous(_) => {}
+    }
+    if let Some(at) = remains::somebody_elses(file, request, lock, limit)? {
+        let cause = format!(
+            "it is not blank: a mkfs of csictl's was interrupted there, but at byte {at} lies what no mkfs of {} writes; it is left alone",
+            request.fs
+        );
+        return Err(HostError::new(ErrorKind::NotBlank, ACT, path, cause));
     }
     erase::erase(file, path)?;
     Ok(false)

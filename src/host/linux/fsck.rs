@@ -5,18 +5,18 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::ext_superblock::{self, PRIMARY};
 use super::format::open;
 use super::helper::{Helper, Ran};
+use super::xfs_log;
 use crate::host::{ErrorKind, HostError, Lock, Made, Result};
 use crate::model::{Done, FsType};
 
 const ACT: &str = "check";
-/// Where an XFS superblock says at which place of the log it was last written (`sb_lsn`); mkfs leaves it zero.
-const XFS_LAST_WRITTEN_AT: u64 = 240;
+/// What `xfs_repair -n` says of a log that is still to be replayed.
+const XFS_LOG_IN_USE: &str = "valuable metadata changes in a log";
 /// e2fsck(8), "Exit code": 1 errors corrected, 2 and the system should be rebooted (of a mounted root only).
 const CORRECTED: i32 = 1 | 2;
 
@@ -42,7 +42,8 @@ pub fn check_filesystem(device: &Path, fs: FsType, lock: &Lock) -> Result<Done> 
     e2fsck(ACT, device, None, &["-p"], lock)
 }
 
-/// Looks whether a file system came to be whole, by its own check, and if not, whether it was ever mounted.
+/// Looks whether a file system came to be whole, by its own check, and if not, whether it is certain that it was never mounted. A log that is
+/// still to be replayed is no damage: the next mount replays it, and only a mounted file system has one.
 ///
 /// # Errors
 /// The check is not installed or could not be run, or the superblock could not be read.
@@ -55,7 +56,8 @@ pub fn made(device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
     };
     let helper = Helper { tool, act: ACT, object: device, file: None, lock: lock.file(), limit: None };
     let arguments = arguments.iter().map(AsRef::as_ref).chain([device.as_os_str()]);
-    if helper.run(arguments)?.status.success() {
+    let ran = helper.run(arguments)?;
+    if ran.status.success() {
         return Ok(Made::Whole);
     }
     let failed = |error: std::io::Error| HostError::io(ACT, device, &error);
@@ -63,12 +65,18 @@ pub fn made(device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
     let never_mounted = match fs {
         FsType::Ext4 => {
             let superblock = ext_superblock::read(&file, PRIMARY).map_err(failed)?;
-            superblock.is_none_or(|superblock| !ext_superblock::was_mounted(&superblock))
+            if superblock.as_ref().is_some_and(ext_superblock::needs_recovery) {
+                return Ok(Made::Whole);
+            }
+            superblock.is_some_and(|superblock| !ext_superblock::was_mounted(&superblock))
         }
         FsType::Xfs => {
-            let mut written = [0; 8];
-            file.read_exact_at(&mut written, XFS_LAST_WRITTEN_AT).map_err(failed)?;
-            written == [0; 8]
+            let geometry = xfs_log::Geometry::read(&file).map_err(failed)?;
+            let never = geometry.map(|geometry| geometry.was_never_written(&file)).transpose().map_err(failed)?;
+            if never != Some(true) && ran.output.contains(XFS_LOG_IN_USE) {
+                return Ok(Made::Whole);
+            }
+            never == Some(true)
         }
         // It writes its first superblock last.
         FsType::Btrfs => false,

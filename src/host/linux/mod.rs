@@ -41,6 +41,7 @@ mod path;
 mod patience;
 pub mod probe;
 pub mod readiness;
+mod remains;
 mod small;
 pub mod socket;
 mod sys;
@@ -50,6 +51,7 @@ mod unmount;
 mod users;
 mod watch;
 mod who;
+mod xfs_log;
 
 pub use host::{LinuxHost, LinuxObserve};
 pub use sys::close_inherited_on_exec;

@@ -133,6 +133,7 @@ impl Machine {
                 wwn: disk.wwn.clone(),
                 sector_size: disk.sector_size,
                 holders: disk.holders.clone(),
+                stands_on: Vec::new(),
             }));
         }
         let l = self.loops.get(&block.minor).filter(|l| l.device.block == block);
@@ -148,6 +149,7 @@ impl Machine {
             wwn: None,
             sector_size: l.device.sector_size,
             holders: Vec::new(),
+            stands_on: Vec::new(),
         }))
     }
 

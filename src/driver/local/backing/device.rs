@@ -16,6 +16,8 @@ pub fn adopt(s: &Session<'_>, backing: &DeviceBacking, record: &mut VolumeRecord
     {
         record.fs_uuid = found.uuid.and_then(|uuid| uuid.parse().ok());
         record.format = FormatMark::Done;
+        // Whose it is, is not known any more.
+        record.adopted = true;
     }
 }
 

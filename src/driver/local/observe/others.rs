@@ -23,7 +23,7 @@ impl Look<'_> {
             let paths: Vec<_> = claims.devices().map(ToOwned::to_owned).collect();
             for path in paths {
                 if let Ok(Some(device)) = self.host.device(&path) {
-                    claims.add_device(&path, device.block);
+                    claims.add_device(&path, device);
                 }
             }
         }

@@ -71,7 +71,8 @@ impl Look<'_> {
                     let mounted = self.is_mounted(found.block);
                     seen.backing = ObservedBacking::Device(found);
                     // What is mounted has a file system; everything else is looked at before anything is planned for it.
-                    if !mounted && (spec.fs.is_some() || record.is_none()) {
+                    let shown = seen.run.as_ref().is_some_and(|run| !run.publishes.is_empty());
+                    if !mounted && (spec.fs.is_some() || record.is_none() || !shown) {
                         seen.probe = Some(self.host.probe(&device.path));
                     }
                 }
