@@ -43,10 +43,7 @@ fn mkfs(fs_type: FsType, uuid: FsUuid) -> String {
 fn killed(place: &Place, fs_type: FsType, write: u32) -> PathBuf {
     place.write("m.toml", &DEVICE.replace("ext4", fs_type.as_str()));
     let file = disk(place, "truncate -s 320M disk");
-    place.write(
-        "down.toml",
-        &fs::read_to_string(place.join("m.toml")).unwrap().split("[pods").next().unwrap().to_owned(),
-    );
+    place.write("down.toml", fs::read_to_string(place.join("m.toml")).unwrap().split("[pods").next().unwrap());
     place.ok(&["apply", "down.toml", "--yes"]);
     let uuid = FsUuid::random();
     let line = format!(

@@ -96,8 +96,8 @@ fn is_written(written: &Written, request: &FormatRequest, at: u64, page: &[u8]) 
             let mut same = vec![0; page.len()];
             FileExt::read_exact_at(scratch, &mut same, at)?;
             // The first block has room for a boot loader, which no mke2fs writes to.
-            let boot = request.fs == FsType::Ext4 && at == 0;
-            Ok(same.iter().any(|byte| *byte != 0) && !(boot && !is_superblock_only(page, request)))
+            let first = request.fs == FsType::Ext4 && at == 0;
+            Ok(same.iter().any(|byte| *byte != 0) && (!first || is_superblock_only(page, request)))
         }
     }
 }
