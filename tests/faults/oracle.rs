@@ -20,7 +20,7 @@ pub fn judge(place: &Place, manifest: &str, canaries: &Canaries) -> Verdict {
     verdict.expect(code == 0, || format!("the next apply fails:\n{said}"));
     let (code, said) = place.exit(&["plan", manifest, "--detailed-exitcode"]);
     verdict.expect(code == 0, || format!("a third apply would still do something:\n{said}"));
-    one_mount_a_target(place, &mut verdict);
+    one_mount_a_target(place, manifest, &mut verdict);
     no_temporary_file(place, &mut verdict);
     intact(place, canaries, &mut verdict);
     let loops = place.loops();
@@ -63,11 +63,27 @@ pub fn nothing_left_up(place: &Place, verdict: &mut Verdict) {
     verdict.expect(loops.is_empty(), || format!("loops leaked: {loops:?}"));
 }
 
-fn one_mount_a_target(place: &Place, verdict: &mut Verdict) {
+fn one_mount_a_target(place: &Place, manifest: &str, verdict: &mut Verdict) {
     let mounts = place.mounts();
     let mut once = mounts.clone();
     once.dedup();
     verdict.expect(once == mounts, || format!("mounts are stacked: {mounts:?}"));
+    for target in targets(place, manifest) {
+        verdict.expect(mounts.contains(&target), || format!("nothing is mounted at {}: {mounts:?}", target.display()));
+    }
+}
+
+/// Where the manifest wants its volumes, by its own text.
+fn targets(place: &Place, manifest: &str) -> Vec<PathBuf> {
+    let manifest: toml::Table = fs::read_to_string(place.join(manifest)).unwrap().parse().unwrap();
+    let pods = manifest.get("pods").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    let text = |value: &toml::Value, key: &str| value.get(key).and_then(toml::Value::as_str).unwrap().to_owned();
+    pods.flat_map(|pod| {
+        let wanted = ["mounts", "devices"].into_iter().filter_map(|kind| pod.get(kind)?.as_array());
+        let paths = wanted.flatten().map(|wanted| text(wanted, "path"));
+        paths.map(|path| place.join(text(pod, "root")).join(path.trim_start_matches('/'))).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// Neither the pool nor the records hold a file that is only half of one.

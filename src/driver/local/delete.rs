@@ -50,7 +50,10 @@ pub(super) fn delete(driver: &LocalDriver, request: &DeleteRequest) -> Result<Ou
         record.format = FormatMark::None;
         s.put_record(record.clone(), true)?;
         if let Err(error) = image::remove(&s, &finished, &backing) {
-            let _ = s.put_record(finished, true);
+            // An image that is gone is one that is still to be made, however its removal ended.
+            if s.host().stat(&path).is_ok_and(|there| there.is_some()) {
+                let _ = s.put_record(finished, true);
+            }
             return Err(error);
         }
     }

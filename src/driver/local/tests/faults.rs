@@ -7,6 +7,7 @@ use crate::host::sim::{SimHost, When};
 use crate::host::{ErrorKind, Observe};
 use crate::model::action::Outcome;
 use crate::model::{Action, Backing, Done, FsType, SnapshotSpec, Source, VolumeSpec};
+use crate::state::Reader;
 
 /// A thing to be done, on a machine prepared for it.
 struct Story {
@@ -150,6 +151,32 @@ fn failing_at_every_effect_the_next_run_finishes_the_work() {
 
             drop(world.driver);
             converges(story, world.sim, &format!("{}, {kind:?} {when:?} effect {n}", story.name));
+        }
+    }
+}
+
+#[test]
+fn a_deletion_that_fails_anywhere_vouches_for_no_image_that_is_gone() {
+    let spec = image("db", FsType::Ext4);
+    let world = World::new();
+    run(&world, &[create(&spec)]).unwrap();
+    let base = world.sim.fork();
+    let dry = World::on(base.fork());
+    let before = dry.sim.count();
+    run(&dry, &[delete(&spec)]).unwrap();
+    for n in 0..dry.sim.count() - before {
+        for when in When::ALL {
+            let world = World::on(base.fork());
+            world.sim.fail_at_when(n, ErrorKind::Io, when);
+            let _failed = run(&world, &[delete(&spec)]);
+            drop(world.driver);
+
+            let world = World::on(world.sim);
+            let record = Reader::new(&world.sim, &layout()).volume(&spec.id).present().cloned();
+            let path = spec.backing.as_image().unwrap().image_path(&spec.id);
+            let vouches = record.is_some_and(|record| record.image.is_some());
+            assert!(!vouches || world.sim.stat(&path).unwrap().is_some(), "{when:?} {n}");
+            run(&world, &up(&spec)).unwrap_or_else(|error| panic!("{when:?} {n}: {error}"));
         }
     }
 }
