@@ -18,6 +18,7 @@ use rustix::fs::SeekFrom;
 use super::ext_superblock::{self, Change, Superblock};
 use super::mkfs::{self, Mke2fs};
 use super::probe::view::ReadAt;
+use super::zeros::is_zero;
 use crate::host::{FormatRequest, Formatted, HostError, Lock, Result};
 use crate::model::FsUuid;
 
@@ -155,7 +156,7 @@ fn data(file: &File) -> Option<Vec<(u64, Vec<u8>)>> {
         let mut bytes = vec![0; len];
         FileExt::read_exact_at(file, &mut bytes, start).ok()?;
         for (index, block) in bytes.chunks(BLOCK).enumerate() {
-            if block.iter().all(|byte| *byte == 0) {
+            if is_zero(block) {
                 continue;
             }
             let place = start + (index * BLOCK) as u64;

@@ -52,6 +52,7 @@ mod users;
 mod watch;
 mod who;
 mod xfs_log;
+mod zeros;
 
 pub use host::{LinuxHost, LinuxObserve};
 pub use sys::close_inherited_on_exec;

@@ -16,6 +16,7 @@ use super::mkfs;
 use super::probe::ext;
 use super::probe::view::ReadAt;
 use super::xfs_log;
+use super::zeros::is_zero;
 use crate::host::{FormatRequest, HostError, Lock, Result};
 use crate::model::FsType;
 
@@ -97,7 +98,7 @@ fn is_written(written: &Written, request: &FormatRequest, at: u64, page: &[u8]) 
             FileExt::read_exact_at(scratch, &mut same, at)?;
             // The first block has room for a boot loader, which no mke2fs writes to.
             let first = request.fs == FsType::Ext4 && at == 0;
-            Ok(same.iter().any(|byte| *byte != 0) && (!first || is_superblock_only(page, request)))
+            Ok(!is_zero(&same) && (!first || is_superblock_only(page, request)))
         }
     }
 }
@@ -106,10 +107,9 @@ fn is_superblock_only(page: &[u8], request: &FormatRequest) -> bool {
     let (place, length) = (1024, ext::SUPERBLOCK_LEN);
     let (boot, rest) = page.split_at(place.min(page.len()));
     let (superblock, after) = rest.split_at(length.min(rest.len()));
-    let empty = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     let ours =
         || ext::is_sound(superblock) && superblock[ext_superblock::UUID_AT..].starts_with(request.uuid.as_bytes());
-    empty(boot) && empty(after) && (empty(superblock) || superblock.len() == length && ours())
+    is_zero(boot) && is_zero(after) && (is_zero(superblock) || superblock.len() == length && ours())
 }
 
 /// What this mkfs makes of a file of zeros, in memory.

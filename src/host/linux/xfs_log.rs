@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::zeros::is_zero;
+
 const MAGIC: &[u8] = b"XFSB";
 const FIELDS_LEN: usize = 264;
 const RECORD_MAGIC: u32 = 0xfeed_babe;
@@ -86,6 +88,6 @@ impl Geometry {
         let behind = record.min(length)..(record + BEHIND).min(length);
         let mut bytes = vec![0; usize::try_from(behind.end - behind.start).unwrap_or_default()];
         file.read_exact_at(&mut bytes, start + behind.start)?;
-        Ok(bytes.iter().all(|byte| *byte == 0))
+        Ok(is_zero(&bytes))
     }
 }

@@ -14,7 +14,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::scratch::{each_chunk, is_zero};
+use super::scratch::each_chunk;
 use super::{ACT, forget};
 use crate::host::linux::crc32c::crc32c;
 use crate::host::linux::ext_superblock::{self, PRIMARY};
@@ -23,6 +23,7 @@ use crate::host::linux::format::open;
 use crate::host::linux::image::create_part;
 use crate::host::linux::probe::view::ReadAt;
 use crate::host::linux::small;
+use crate::host::linux::zeros::is_zero;
 use crate::host::{ErrorKind, GrowthFiles, HostError, Result};
 use crate::model::Done;
 

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::ACT;
 use crate::host::linux::image::create_part;
 use crate::host::linux::probe::view::ReadAt;
+use crate::host::linux::zeros::is_zero;
 use crate::host::{HostError, Result};
 
 /// What is read and compared at a time.
@@ -29,10 +30,6 @@ pub fn is_part_of(copy: &File, original: &File, block: usize, copy_at: &Path, or
         Ok(())
     })?;
     Ok(same)
-}
-
-pub fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Copies everything but zeros.

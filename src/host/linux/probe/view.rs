@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 
 use thiserror::Error;
 
+use crate::host::linux::zeros::first_nonzero;
+
 /// Something with a size that can be read at any place: a file, a block device, or a test's failing one.
 pub trait ReadAt {
     /// Its size in bytes.
@@ -224,14 +226,6 @@ fn read(reader: &dyn ReadAt, offset: u64, len: u64) -> Result<Vec<u8>, ReadFailu
     let mut bytes = vec![0; len];
     reader.read_exact_at(&mut bytes, offset).map_err(|error| failure(error.to_string()))?;
     Ok(bytes)
-}
-
-/// Compares words, since this looks at a megabyte each time.
-fn first_nonzero(bytes: &[u8]) -> Option<usize> {
-    const STRIDE: usize = 4096;
-    const ZEROS: [u8; STRIDE] = [0; STRIDE];
-    let stride = bytes.chunks(STRIDE).position(|chunk| *chunk != ZEROS[..chunk.len()])? * STRIDE;
-    bytes[stride..].iter().position(|byte| *byte != 0).map(|at| stride + at)
 }
 
 /// The `N` bytes at `at`; zeros where the slice is too short, which no check below takes for valid.
