@@ -141,11 +141,11 @@ impl Machine {
             let output = Command::new(check[0]).args(&check[1..]).arg(&path).output().unwrap();
             verdict.expect(output.status.success(), || format!("{name}: {}", said(&output)));
         }
-        self.is_let_go();
+        self.ends();
         verdict
     }
 
-    fn is_let_go(self) {
+    fn ends(self) {
         let Self { place, outside, outer, inner, .. } = self;
         let_go(&place.join("disk"));
         drop(inner);
@@ -161,7 +161,7 @@ fn moments(work: &Work) -> Vec<Seen> {
     assert!(status.success(), "{words}");
     let (code, words) = machine.exit(&["destroy", "m.toml", "--yes"]);
     assert_eq!(code, 0, "{words}");
-    machine.is_let_go();
+    machine.ends();
     let effects: Vec<_> = trace.seen.into_iter().filter(|seen| seen.spot.passive.is_none()).collect();
     let wanted = rounds(3, 30).min(effects.len());
     (0..wanted).map(|part| effects[(2 * part + 1) * effects.len() / (2 * wanted)].clone()).collect()
