@@ -110,6 +110,27 @@ fn ungrowable(device: &Path, size: u64, why: &str) -> HostError {
     HostError::new(ErrorKind::Ungrowable, ACT, device, cause)
 }
 
+/// Whether a tool failed for what the machine did not give it, and may succeed another time.
+fn is_of_the_system(output: &str) -> bool {
+    let errnos = [
+        libc::EIO,
+        libc::ENOMEM,
+        libc::EINTR,
+        libc::EBUSY,
+        libc::EMFILE,
+        libc::EROFS,
+        libc::ENOSPC,
+        libc::EBADF,
+        libc::EACCES,
+        libc::ENOENT,
+    ];
+    errnos.iter().any(|errno| {
+        // Both use the words of strerror(3); ours has its number behind them.
+        let words = std::io::Error::from_raw_os_error(*errno).to_string();
+        output.contains(words.split(" (os error").next().unwrap_or(&words))
+    })
+}
+
 fn superblock(device: &Path, file: &File) -> Result<Superblock> {
     let read = ext_superblock::read(file, PRIMARY).map_err(|error| HostError::io(ACT, device, &error))?;
     read.ok_or_else(|| {
@@ -172,15 +193,22 @@ impl Work<'_> {
         let said = ["-f".as_ref(), "-p".as_ref(), "--".as_ref(), place.as_os_str()];
         let ran = tool.run_with(said, &WRITE_ZEROS)?;
         self.succeeded(&ran).map_err(|error| match (error.kind, ran.status.code()) {
-            (ErrorKind::ToolFailed, Some(_)) if whole => {
+            (ErrorKind::ToolFailed, Some(_)) if whole && !is_of_the_system(&ran.output) => {
                 let why = format!("resize2fs refuses it for a copy: {}", error.cause);
                 HostError { tool_output: error.tool_output, ..ungrowable(self.device, self.size, &why) }
             }
             _ => error,
         })?;
         let moved = ["Relocating blocks", "Scanning inode table"].iter().any(|pass| ran.output.contains(pass));
-        if (moved && !whole) || self.check(&file, &["-f", "-n"])?.status.code() != Some(0) {
+        if moved && !whole {
             return Ok(false);
+        }
+        let checked = self.check(&file, &["-f", "-n"])?;
+        match checked.status.code() {
+            Some(0) => {}
+            Some(code) if code & 4 != 0 => return Ok(false),
+            // Killed, or it could not read: that says nothing of the copy.
+            _ => return Err(checked.failure(ACT, self.device)),
         }
         if !self.logs {
             return Ok(true);
@@ -237,4 +265,21 @@ fn forget(log: &Path) -> Result<Done> {
     }
     rustix::fs::fsync(directory).map_err(|errno| HostError::io(ACT, log, &errno.into()))?;
     Ok(Done::Changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_the_system;
+
+    #[test]
+    fn what_the_machine_refuses_is_told_from_what_cannot_be() {
+        for (said, system) in [
+            ("resize2fs: Input/output error while trying to resize x", true),
+            ("resize2fs: No space left on device while trying to resize x", true),
+            ("resize2fs: Attempt to read block from filesystem resulted in short read", false),
+            ("resize2fs: Not enough reserved gdt blocks for resizing", false),
+        ] {
+            assert_eq!(is_of_the_system(said), system, "{said}");
+        }
+    }
 }
