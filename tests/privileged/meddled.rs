@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::support::Place;
+use crate::support::place::unwrapped;
 use crate::support::serving::Serving;
 
 /// One volume of this file system and size, in one pod.
@@ -361,7 +362,7 @@ fn a_record_of_another_volume_tells_the_way_out() {
     let (code, said) = place.exit(&["apply", "d.toml", "--yes"]);
 
     // Long lines are folded.
-    let words = said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = unwrapped(&said);
     assert!(code == 5 && words.contains("move the record away"), "{code} {said}");
     fs::rename(&path, place.join("away.json")).unwrap();
     place.ok(&["apply", "d.toml", "--yes"]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use csictl::model::Layout;
 
 use crate::support::Place;
+use crate::support::place::unwrapped;
 
 /// One sparse volume in one pod.
 fn manifest(size: &str, more: &str) -> String {
@@ -62,11 +63,6 @@ fn an_image_whose_file_system_cannot_fill_it_is_used_with_the_size_it_has() {
     let (code, plan) = place.exit(&["plan", "u.toml", "--detailed-exitcode"]);
     assert_eq!(code, 0, "{plan}");
     place.ok(&["destroy", "u.toml", "--yes"]);
-}
-
-/// A message without the breaks of its lines, which lie elsewhere for each length of the test's own path.
-fn unwrapped(said: &str) -> String {
-    said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
 }
 
 #[test]

@@ -137,3 +137,8 @@ impl Drop for Place {
         }
     }
 }
+
+/// A message without the breaks of its lines, which lie elsewhere for each length of the test's own path.
+pub fn unwrapped(said: &str) -> String {
+    said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+}

@@ -67,7 +67,7 @@ pub fn somebody_elses(
             let length = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
             FileExt::read_exact_at(file, &mut chunk[..length], at).map_err(failed)?;
             for (page, offset) in chunk[..length].chunks(PAGE).zip((at..).step_by(PAGE)) {
-                if page.iter().any(|byte| *byte != 0) && !is_written(&written, request, offset, page).map_err(failed)? {
+                if !is_zero(page) && !is_written(&written, request, offset, page).map_err(failed)? {
                     return Ok(Some(offset));
                 }
             }
