@@ -78,6 +78,19 @@ impl Place {
         (output.status.code().unwrap_or(-1), said(&output))
     }
 
+    /// Runs csictl with these words, whatever it answers: but it may not be killed by a signal, panic or hang.
+    pub fn survives(&self, words: &[&str]) -> (i32, String) {
+        const PATIENCE: &str = "60";
+        let csictl = self.csictl();
+        let mut bounded = Command::new("timeout");
+        bounded.args(["--signal=KILL", PATIENCE]).arg(csictl.get_program()).args(words).current_dir(self.path());
+        bounded.env_clear().envs(csictl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = bounded.stdin(std::process::Stdio::null()).output().unwrap();
+        let code = output.status.code().unwrap_or(-1);
+        assert!(code >= 0 && code != 101 && code < 128, "{words:?}: {}: {}", output.status, said(&output));
+        (code, said(&output))
+    }
+
     /// Mounts of this namespace at or below the folder, and those of its loops wherever they are: the targets, sorted.
     pub fn mounts(&self) -> Vec<PathBuf> {
         let text = fs::read("/proc/thread-self/mountinfo").unwrap();
@@ -112,6 +125,13 @@ impl Default for Place {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A file's content in one number.
+pub fn checksum(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
 /// Everything a command said.

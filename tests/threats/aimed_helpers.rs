@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::data_loss::{checksum, shell};
+use super::data_loss::shell;
 use crate::support::Place;
+use crate::support::place::checksum;
 use crate::support::place::said;
 
 /// Runs csictl, each program of its own held back for a while before it starts. Once `part` lies in the pool, the pool becomes another

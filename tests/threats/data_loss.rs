@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,13 +16,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::machine::ONE_VOLUME;
 use crate::support::Place;
-
-/// A file's content in one number.
-pub(super) fn checksum(path: &Path) -> String {
-    let output = Command::new("sha256sum").arg(path).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
-}
+use crate::support::place::checksum;
 
 pub(super) fn shell(place: &Place, line: &str) {
     let output = Command::new("/bin/bash").args(["-ec", line]).current_dir(place.path()).output().unwrap();

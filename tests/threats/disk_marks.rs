@@ -12,10 +12,11 @@ use csictl::model::record::{FormatMark, VolumeRecord};
 use csictl::model::{FsType, FsUuid};
 use csictl::state::record::encode;
 
-use super::data_loss::{DEVICE, checksum, disk, release_disk, shell};
+use super::data_loss::{DEVICE, disk, release_disk, shell};
 use super::which_disk::{LINK, another_disk, record, record_path, release_both, used_disk};
 use crate::faults::programs::Instead;
 use crate::support::Place;
+use crate::support::place::checksum;
 
 const RAW: &str = "version = 1\nproject = \"p\"\n[volumes.data]\ndevice = { path = \"/dev/disk/by-id/test\" }\nvolume_mode = \"block\"\n";
 

@@ -1,11 +1,15 @@
 //! Threat: what somebody else mounted or attached is taken for csictl's own, and used, unmounted or detached.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use nix::mount::MsFlags;
 
 use super::machine::{ONE_VOLUME, foreign_tmpfs};
 use crate::support::Place;
+use crate::support::place::checksum;
 
 const TAKE_DOWN: [&[&str]; 3] =
     [&["destroy", "m.toml", "--yes"], &["destroy", "m.toml", "--yes", "--delete-data", "data"], &["gc", "--yes"]];
@@ -81,12 +85,12 @@ fn a_loop_that_shows_a_part_of_the_image_is_not_taken_for_the_volumes() {
         place.ok(&["apply", "m.toml", "--yes"]);
         place.ok(&["destroy", "m.toml", "--yes"]);
         let image = place.join("pool/p.data.img");
-        let sum = super::data_loss::checksum(&image);
+        let sum = checksum(&image);
         let theirs = losetup(&[&["-f", "--show"], part, &[image.to_str().unwrap()]].concat());
 
         let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
         assert!(code == 5 && said.contains(&theirs), "{part:?}: {code} {said}");
-        assert_eq!(super::data_loss::checksum(&image), sum, "{part:?}");
+        assert_eq!(checksum(&image), sum, "{part:?}");
         for words in TAKE_DOWN {
             let _ = place.exit(words);
             assert_eq!(place.loops().len(), 1, "{part:?} {words:?}");
@@ -113,4 +117,47 @@ fn a_loop_of_another_file_stays_whatever_it_looks_like() {
     assert_eq!(place.loops(), [(PathBuf::from(&theirs), place.join("backup/p.data.img"))]);
     assert!(place.join("backup/p.data.img").exists());
     losetup(&["-d", &theirs]);
+}
+
+/// A copy of what somebody writes to meanwhile is torn, and what csictl did not mount is not its to freeze: wherever it is mounted.
+#[test]
+fn what_somebody_else_mounted_through_a_loop_of_his_own_is_not_copied() {
+    for elsewhere in [false, true] {
+        let place = Place::new();
+        place.write("m.toml", ONE_VOLUME);
+        place.ok(&["apply", "m.toml", "--yes"]);
+        place.ok(&["destroy", "m.toml", "--yes"]);
+        let theirs = losetup(&["-f", "--show", place.join("pool/p.data.img").to_str().unwrap()]);
+        let at = place.join("theirs");
+        fs::create_dir(&at).unwrap();
+        let line = format!("mount {theirs} {}; echo up; exec sleep 600", at.display());
+        let mut holder = elsewhere.then(|| {
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--mount", "--propagation", "private", "sh", "-ec", &line]).stdout(Stdio::piped());
+            let mut holder = unshare.spawn().unwrap();
+            let mut said = String::new();
+            BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+            assert_eq!(said, "up\n");
+            holder
+        });
+        if !elsewhere {
+            nix::mount::mount(Some(theirs.as_str()), &at, Some("ext4"), MsFlags::empty(), None::<&str>).unwrap();
+        }
+        let copy = ONE_VOLUME.to_owned() + "[volumes.copy]\ncapacity = \"16MiB\"\nsource = { volume = \"data\" }\n";
+        place.write("copy.toml", &copy.replace("[[pods.web.mounts]]\nvolume = \"data\"\npath = \"/web/data\"\n", ""));
+
+        for words in [&["snapshot", "create", "p.data", "s", "--yes"][..], &["apply", "copy.toml", "--yes"]] {
+            let (code, said) = place.exit(words);
+            assert!(code == 5 && said.contains(&theirs), "{elsewhere} {words:?}: {code} {said}");
+        }
+        assert!(!place.join("pool/p.s.snap").exists() && !place.join("pool/p.copy.img").exists(), "{elsewhere}");
+
+        if let Some(holder) = &mut holder {
+            holder.kill().unwrap();
+            holder.wait().unwrap();
+        } else {
+            nix::mount::umount2(&at, nix::mount::MntFlags::UMOUNT_NOFOLLOW).unwrap();
+        }
+        place.ok(&["snapshot", "create", "p.data", "s", "--yes"]);
+    }
 }

@@ -12,8 +12,9 @@ use csictl::model::record::{FormatMark, Recorded, VolumeRecord};
 use csictl::model::{DiskId, FsType, FsUuid, SectorSize};
 use csictl::state::record::{decode, encode};
 
-use super::data_loss::{DEVICE, checksum, disk, release_disk, shell};
+use super::data_loss::{DEVICE, disk, release_disk, shell};
 use crate::support::Place;
+use crate::support::place::checksum;
 
 pub(super) const LINK: &str = "/dev/disk/by-id/test";
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode};
-use crate::model::record::Recorded;
+use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Capacity, FileId, FsType, FsUuid, LoopDevice, ObjectRef, SectorSize, SnapshotId, Source, VolumeId};
 use crate::state::VolumeLock;
 
@@ -107,6 +107,32 @@ enum OriginLock<'a> {
     Snapshot(VolumeLock),
 }
 
+/// How a volume that is copied is mounted by csictl.
+enum OwnMount {
+    /// Not at all.
+    None,
+    /// So that nobody can write.
+    ReadOnly,
+    /// Here, so that somebody may write.
+    Writable(PathBuf),
+}
+
+/// What somebody else mounted through the volume's loop device may be written to while it is copied, and is not csictl's to freeze.
+fn not_mounted_by_others(s: &Session<'_>, device: &LoopDevice) -> Result<()> {
+    let here = s.host().device(&device.node()).map_err(|error| s.fail(error))?.map(|seen| seen.holders);
+    let elsewhere = s.host().holders(device.block, None).unwrap_or_default();
+    let mounts = elsewhere.iter().flat_map(|holder| &holder.what).filter(|what| what.starts_with("mount ")).cloned();
+    let used: Vec<String> = here.into_iter().flatten().chain(mounts).collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    Err(s.refuse(
+        Refusal::Busy,
+        format!("{} is in use, and not by csictl: {}", device.node().display(), used.join(", ")),
+        "a copy of what somebody may be writing to is torn: take that mount away, or mount the volume with csictl",
+    ))
+}
+
 impl LocalDriver {
     pub(super) fn origin(&self, source: &Source) -> Result<Origin<'_>> {
         match source {
@@ -157,7 +183,11 @@ impl LocalDriver {
             if record.spec.is_raw() {
                 raw_node = Some(device.node());
             } else {
-                freeze = self.writable_stage(&s, &record)?.map(|mount_point| (mount_point, device.node()));
+                match self.own_mount(&s, &record)? {
+                    OwnMount::Writable(mount_point) => freeze = Some((mount_point, device.node())),
+                    OwnMount::ReadOnly => {}
+                    OwnMount::None => not_mounted_by_others(&s, device)?,
+                }
             }
         }
         let identity = image.identity.as_ref();
@@ -178,8 +208,8 @@ impl LocalDriver {
         })
     }
 
-    /// Where the volume is mounted so that somebody may write, if it is; refused when freezing it would freeze csictl itself.
-    fn writable_stage(&self, s: &Session<'_>, record: &crate::model::record::VolumeRecord) -> Result<Option<PathBuf>> {
+    /// How the volume is mounted; refused when freezing it would freeze csictl itself.
+    fn own_mount(&self, s: &Session<'_>, record: &VolumeRecord) -> Result<OwnMount> {
         let own = Own::of(s, Some(record))?;
         let mut places: Vec<PathBuf> = Vec::new();
         if let Some(run) = s.run.present() {
@@ -192,7 +222,7 @@ impl LocalDriver {
             let Some(mount) = stack.top() else { continue };
             // A read-only bind may show a file system that is written through another one.
             if mount.super_read_only() {
-                return Ok(None);
+                return Ok(OwnMount::ReadOnly);
             }
             let pool = record.spec.backing.as_image().map(|image| image.pool_path.clone());
             for kept in [Some(s.layout().state.clone()), Some(s.layout().run.clone()), pool].into_iter().flatten() {
@@ -205,9 +235,9 @@ impl LocalDriver {
                     ));
                 }
             }
-            return Ok(Some(place));
+            return Ok(OwnMount::Writable(place));
         }
-        Ok(None)
+        Ok(OwnMount::None)
     }
 
     /// A snapshot's file. Many may copy it at a time, and nobody deletes it meanwhile.
