@@ -331,6 +331,32 @@ impl Own {
         guard::not_the_last(s, record, device, &format!("the mount at {}", top.target.display()))
     }
 
+    /// Refuses to call down what is only elsewhere: a rename of the target that had begun before it was mounted on may end after, and carry the
+    /// mount along. Looked for where a record names a path at which nothing is.
+    fn not_carried_away(&self, s: &Session<'_>, path: &Path) -> Result<()> {
+        let Some(run) = s.run.present().filter(|run| run.names(path)) else { return Ok(()) };
+        // At the stage of a raw volume nothing is ever mounted.
+        let raw = s.record.present().is_some_and(|record| record.spec.is_raw());
+        let Some(block) = self.block().filter(|_| !raw) else { return Ok(()) };
+        let known = |mount: &Mount| {
+            let places = run.publishes.keys().chain(run.staging_path.as_ref()).chain(&self.places);
+            places.into_iter().any(|place| mount.target.starts_with(place))
+        };
+        let table = s.host().mount_table().map_err(|error| s.fail(error))?;
+        let Some(stray) = table.iter().find(|mount| !known(mount) && shows_block(s.host(), mount, block)) else {
+            return Ok(());
+        };
+        let stray = stray.target.display();
+        let message = format!("nothing is mounted at {}, but the volume is at {stray}", path.display());
+        Err(s.refuse(
+            Refusal::UnsafePath,
+            message,
+            format!(
+                "the path was exchanged, or somebody bound it there: take the mount at {stray} away, and try again"
+            ),
+        ))
+    }
+
     /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there. Somebody who
     /// waits for a write to a frozen file system keeps it busy and cannot be ended: then it is thawed.
     pub fn unmount_all(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
@@ -373,6 +399,9 @@ impl Own {
                 if published && stack.foreign.is_none() && done == Done::Already {
                     // A path leads only to what is on top, so that a mount which was covered looks like none.
                     covering(s, path)?.map_or(Ok(()), |cover| Err(covered(s, path, &cover)))?;
+                }
+                if stack.foreign.is_none() && done == Done::Already {
+                    self.not_carried_away(s, path)?;
                 }
                 return Ok((done, stack.foreign));
             };

@@ -110,6 +110,17 @@ pub fn top_at(directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<
     Ok(is_root.then_some(top))
 }
 
+/// Where the mount with this key, which was seen at an entry of an opened directory, is now; `None` when it is gone. Before 6.8 only that entry
+/// is looked at: ids are given again.
+pub fn place_of(key: (u64, usize), directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<Option<PathBuf>> {
+    if key.1 == 0 && !NO_STATMOUNT.load(Ordering::Relaxed) {
+        let there = by_unique_id(key.0, mask::MNT_POINT | mask::SB_SOURCE, object)?;
+        return Ok(there.map(|(mount, _)| mount.target));
+    }
+    let there = top_at(directory, name, object)?.is_some_and(|top| top.key == key);
+    Ok(there.then(|| object.to_owned()))
+}
+
 /// The mount of which an entry of an opened directory is the root, as the kernel tells of a descriptor that asks the file system for
 /// nothing.
 fn by_descriptor(directory: BorrowedFd<'_>, name: &OsStr, object: &Path) -> Result<Option<Top>> {

@@ -48,8 +48,17 @@ pub fn unmount(request: &Unmount) -> Result<Done> {
         Err(Errno::BUSY) => return Err(busy(request, &top)),
         Err(error) => return Err(refused(ACT, &request.target)(error)),
     }
-    if lookup::top_at(parent.as_fd(), &name, &request.target)?.is_some_and(|left| left.key == key) {
-        return Err(wrong(ErrorKind::Verify, ACT, &request.target, "the mount is still there"));
+    match lookup::place_of(key, parent.as_fd(), &name, &request.target)? {
+        None => {}
+        Some(place) if place == request.target => {
+            return Err(wrong(ErrorKind::Verify, ACT, &request.target, "the mount is still there"));
+        }
+        // A rename that had begun before it was mounted may end after.
+        Some(place) => {
+            let cause =
+                format!("the path was exchanged meanwhile: what was mounted there is at {} now", place.display());
+            return Err(wrong(ErrorKind::UnsafePath, ACT, &request.target, cause));
+        }
     }
     Ok(Done::Changed)
 }
