@@ -13,6 +13,7 @@ mod life;
 mod mkfs;
 mod modify;
 mod oracle;
+mod pool_works;
 mod pools;
 mod power;
 pub mod programs;

@@ -4,6 +4,7 @@ mod aimed_helpers;
 mod data_loss;
 mod disk_marks;
 mod errors_panic;
+mod every_field;
 mod foreign_directory_group;
 mod foreign_mounts_and_loops;
 mod helpers_see_little;
