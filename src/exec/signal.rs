@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +61,8 @@ impl Stop {
             }
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        // A file beyond the limit of this process (ulimit -f) is then an error of its write, and not the end without a word.
+        signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default())?;
         Ok(stop)
     }
 

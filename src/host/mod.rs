@@ -290,6 +290,12 @@ pub trait Host: Observe {
     /// Makes a target below a trusted root, following no link, and answers every path it made, parents first.
     fn make_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Vec<PathBuf>>;
 
+    /// Makes a directory in a volume that is mounted at `root`, and its missing parents, following no link, with the owner and the mode that the
+    /// volume's root has: whoever may use the volume may use them.
+    fn make_inside(&self, root: &Path, path: &Path) -> Result<()> {
+        self.make_target(root, path, PublishKind::Mount).map(drop)
+    }
+
     /// Removes one target (rmdir or unlink of an empty file); never recursive, a missing one is fine.
     fn remove_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Done>;
 

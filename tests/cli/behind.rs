@@ -1,6 +1,7 @@
 //! What happens behind csictl's back on a live machine, and what a plan has to say of it before anything is touched.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -213,10 +214,15 @@ fn a_sub_path_that_cannot_be_shown_is_refused_while_the_old_mount_stays() {
 }
 
 #[test]
-fn a_sub_path_of_a_new_volume_is_made() {
+fn a_sub_path_of_a_new_volume_is_made_for_those_who_may_use_the_volume() {
     let place = Place::new();
-    place.write("m.toml", &manifest(&[("a", SPARSE)], &format!("{A}sub_path = \"v2/deep\"\n"), ""));
+    let volume = format!("{SPARSE}\nowner = \"1000:44\"\nmode = \"2770\"");
+    place.write("m.toml", &manifest(&[("a", &volume)], &format!("{A}sub_path = \"v2/deep\"\n"), ""));
     place.ok(&["apply", "m.toml", "--yes"]);
+    for inside in ["", "v2", "v2/deep"] {
+        let facts = fs::metadata(place.run().join("staging/d.a").join(inside)).unwrap();
+        assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o7777), (1000, 44, 0o2770), "{inside}");
+    }
     fs::write(place.join("root/a/f"), "here").unwrap();
     place.ok(&["destroy", "m.toml", "--yes"]);
     one(&place);

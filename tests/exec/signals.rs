@@ -111,3 +111,23 @@ fn the_second_signal_leaves_at_once_and_the_next_apply_finishes() {
     assert_eq!(waiting.place.mounts().last(), Some(&waiting.place.join("web/data")));
     waiting.place.ok(&["destroy", "--yes", "p.toml"]);
 }
+
+/// A file may be no longer than `ulimit -f` says: the write is refused, and the signal that goes with it ends nobody without a word.
+#[test]
+fn a_limit_on_the_length_of_files_is_an_error_and_without_it_the_next_apply_finishes() {
+    let place = Place::new();
+    let manifest =
+        "version = 1\nproject = \"p\"\n[pools.main]\npath = \"pool\"\n[volumes.data]\ncapacity = \"16MiB\"\n";
+    place.write("m.toml", manifest);
+    let csictl = place.csictl();
+    let mut limited = Command::new("prlimit");
+    limited.args(["--fsize=102400", "--"]).arg(csictl.get_program()).args(["apply", "m.toml", "--yes"]);
+    limited.env_clear().envs(csictl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.current_dir(place.path()).stdin(Stdio::null()).output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(1 | 5)), "{}: {said}", output.status);
+    assert!(said.contains("File too large"), "{said}");
+    place.ok(&["apply", "m.toml", "--yes"]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}

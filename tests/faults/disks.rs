@@ -11,7 +11,7 @@ use super::oracle::{converges, judge, write_canaries};
 use super::programs::{Disk, Named};
 use super::strace::fail_on;
 use crate::support::Place;
-use crate::support::place::said;
+use crate::support::place::{detach, said};
 
 /// A program that has to succeed.
 pub fn run(words: &[&str], path: &Path) {
@@ -390,7 +390,7 @@ fn after_a_reboot_one_apply_brings_everything_back() {
         run(&["umount"], target);
     }
     for (node, _) in place.loops() {
-        let _ = Command::new("losetup").arg("-d").arg(node).status();
+        detach(&node, place.path());
     }
     // Another boot has another id, and need not have emptied the run directory.
     let id = place.write("boot_id", "5d6ecf0b-6a2e-4c43-9bb4-1bd7cd3b5f11\n");

@@ -14,7 +14,7 @@ use crate::support::place::checksum;
 /// A file system in the pool, its smallest volume, twice that, and a disk with room for what all works need.
 const SORTS: [(&str, u64, u64, u64); 2] = [("ext4", 16, 32, 200), ("xfs", 300, 600, 1500)];
 /// Data in the volume, of which no second copy has room in the full pool.
-const BULK: usize = 8 << 20;
+const BULK: u32 = 8 << 20;
 
 const DELETE_SNAPSHOT: &[&str] = &["snapshot", "delete", "p.before", "--yes", "--approve", "snapshot.before=delete"];
 
@@ -49,7 +49,7 @@ impl Pool {
         write("replaced.toml", &[("one", &small), ("scratch", &replaced)]);
         place.ok(&["apply", "m.toml", "--yes"]);
         let canaries = write_canaries(&place, &["a/one"]);
-        let bytes: Vec<u8> = (0..BULK / 4).flat_map(|n| (n as u32).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..BULK / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         fs::write(place.join("a/one/bulk"), bytes).unwrap();
         run(&["sync", "-f"], &place.join("a/one"));
         place.ok(&["snapshot", "create", "p.one", "before", "--yes"]);

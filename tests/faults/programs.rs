@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount, umount};
 
 use crate::support::Place;
+use crate::support::place::detach;
 
 /// A script in a program's place; dropping it gives the program back.
 pub struct Instead {
@@ -119,6 +120,6 @@ impl Drop for Named {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("-d").arg(&self.node).status();
+        detach(&self.node, self.file.parent().unwrap());
     }
 }

@@ -14,6 +14,7 @@ use csictl::host::{AttachedLoop, ErrorKind, GrowRequest, Lock, LoopHold, Result}
 use csictl::model::{BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Probe};
 
 use crate::support::Place;
+use crate::support::place::detach;
 
 fn sh(place: &Place, line: &str) -> String {
     let output = Command::new("sh").args(["-ec", line]).current_dir(place.path()).output().unwrap();
@@ -51,10 +52,10 @@ fn fsck(fs: FsType) -> &'static str {
 
 /// Attaches as the host does, with losetup.
 fn attach(path: &Path) -> Result<AttachedLoop> {
-    struct Detach(String);
+    struct Detach(PathBuf, PathBuf);
     impl Drop for Detach {
         fn drop(&mut self) {
-            Command::new("losetup").arg("-d").arg(&self.0).status().unwrap();
+            detach(&self.0, &self.1);
         }
     }
     let output = Command::new("losetup").args(["-f", "--show"]).arg(path).output().unwrap();
@@ -74,7 +75,11 @@ fn attach(path: &Path) -> Result<AttachedLoop> {
         direct_io: false,
         sector_size: 512,
     };
-    Ok(AttachedLoop { device, adopted: false, hold: LoopHold::new(Detach(node)) })
+    Ok(AttachedLoop {
+        device,
+        adopted: false,
+        hold: LoopHold::new(Detach(PathBuf::from(node), path.parent().unwrap().to_owned())),
+    })
 }
 
 const PLAIN: [(FsType, &str); 3] =

@@ -127,6 +127,17 @@ impl Default for Place {
     }
 }
 
+/// Detaches a loop device if the file behind it is in the folder. Its number may go to another test at any moment: as long as it is held open
+/// it does not, and is looked at again.
+pub fn detach(node: &Path, folder: &Path) {
+    let Ok(held) = fs::File::open(node) else { return };
+    let backing = Path::new("/sys/block").join(node.file_name().unwrap()).join("loop/backing_file");
+    if fs::read_to_string(backing).is_ok_and(|backing| Path::new(&backing).starts_with(folder)) {
+        let _ = Command::new("losetup").arg("-d").arg(node).status();
+    }
+    drop(held);
+}
+
 /// A file's content in one number.
 pub fn checksum(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
@@ -145,7 +156,7 @@ impl Drop for Place {
             let _ = umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         }
         for (node, _) in self.loops() {
-            let _ = Command::new("losetup").arg("-d").arg(node).status();
+            detach(&node, self.path());
         }
         // A lazily detached loop goes a moment after its last mount.
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);

@@ -132,7 +132,7 @@ const LOSE: [&str; 18] = [
 ];
 
 /// Verbs that take no byte of a user's away: they add, mount, look, wait, or touch what csictl made a moment ago.
-const LOSE_NOTHING: [&str; 25] = [
+const LOSE_NOTHING: [&str; 26] = [
     "allocate_image",
     "append_small",
     "attach_loop",
@@ -145,6 +145,7 @@ const LOSE_NOTHING: [&str; 25] = [
     "lock",
     "made",
     "make_dir",
+    "make_inside",
     "make_target",
     "mount",
     "remount",

@@ -132,7 +132,7 @@ fn bind_mount(s: &Session<'_>, record: &VolumeRecord, publish: &PublishSpec, sho
 fn make_inside(s: &Session<'_>, stage: &Path, sub_path: &Path) {
     let path = stage.join(sub_path);
     if s.host().target(stage, &path).is_ok_and(|there| there.kind == TargetKind::Absent && there.unknown.is_none()) {
-        let _ = s.host().make_target(stage, &path, PublishKind::Mount);
+        let _ = s.host().make_inside(stage, &path);
     }
 }
 

@@ -437,6 +437,10 @@ impl Host for LinuxHost {
         told("make target", target, path::make_target(trusted_root, target, kind, path::PARENTS_MODE))
     }
 
+    fn make_inside(&self, root: &Path, inside: &Path) -> Result<()> {
+        told("make directory in a volume", inside, path::make_inside(root, inside))
+    }
+
     fn remove_target(&self, trusted_root: &Path, target: &Path, kind: PublishKind) -> Result<Done> {
         told("remove target", target, path::remove_target(trusted_root, target, kind))
     }

@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
@@ -161,7 +161,7 @@ pub fn make_target(trusted_root: &Path, target: &Path, kind: PublishKind, parent
             }
             break;
         }
-        let (next, new) = enter_or_make(directory.as_fd(), part, parents)
+        let (next, new) = enter_or_make(directory.as_fd(), part, parents, None)
             .map_err(|error| unsafe_path(ACT, trusted_root, &so_far, error))?;
         if new {
             made.push(so_far.clone());
@@ -171,7 +171,26 @@ pub fn make_target(trusted_root: &Path, target: &Path, kind: PublishKind, parent
     Ok(made)
 }
 
-fn enter_or_make(directory: BorrowedFd<'_>, name: &OsStr, mode: u32) -> rustix::io::Result<(OwnedFd, bool)> {
+/// Makes a directory in a mounted volume, and its missing parents, with the owner and the mode of the volume's root.
+pub fn make_inside(root: &Path, path: &Path) -> Result<()> {
+    const ACT: &str = "make directory in a volume";
+    let mut directory = open_root(root)?;
+    let like = statat(&directory, "", AtFlags::EMPTY_PATH).map_err(refused(ACT, root))?;
+    for part in relative(root, path)?.components() {
+        let mode = like.st_mode & 0o7777;
+        let (next, _) = enter_or_make(directory.as_fd(), part.as_os_str(), mode, Some((like.st_uid, like.st_gid)))
+            .map_err(|error| unsafe_path(ACT, root, path, error))?;
+        directory = next;
+    }
+    Ok(())
+}
+
+fn enter_or_make(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> rustix::io::Result<(OwnedFd, bool)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     match open_below(directory, Path::new(name), flags) {
         Err(Errno::NOENT) => {}
@@ -184,6 +203,10 @@ fn enter_or_make(directory: BorrowedFd<'_>, name: &OsStr, mode: u32) -> rustix::
     };
     let fd = open_below(directory, Path::new(name), flags)?;
     if new {
+        if let Some((user, group)) = owner {
+            // Before the mode: the kernel takes set-id bits away with the owner.
+            let _ = chown(proc_path(&fd), Some(user), Some(group));
+        }
         // The umask may have taken bits that the pod's user needs.
         let _ = fs::set_permissions(proc_path(&fd), fs::Permissions::from_mode(mode));
     }
