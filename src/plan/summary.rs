@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ChangeKind, Plan};
 
-/// Volumes and snapshots by what becomes of them.
+/// Volumes and snapshots by what becomes of them, without those that are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlanSummary {
     /// To be made.
@@ -29,11 +29,12 @@ impl Plan {
     /// The numbers of this plan.
     pub fn summary(&self) -> PlanSummary {
         let mut summary = PlanSummary::default();
-        let refused = self.refused.iter().map(|refused| &refused.object);
-        let unsettled: BTreeSet<_> = refused.chain(self.unknown.iter().map(|(object, _)| object)).collect();
+        let refused: BTreeSet<_> = self.refused.iter().map(|refused| &refused.object).collect();
+        let unknown: BTreeSet<_> = self.unknown.iter().map(|(object, _)| object).collect();
         for change in &self.changes {
-            // What is refused or unknown is not said to be as it should be.
-            if change.kind == ChangeKind::Unchanged && unsettled.contains(&change.object) {
+            // What is refused becomes nothing, and what is unknown is not said to be as it should be.
+            let unsettled = change.kind == ChangeKind::Unchanged && unknown.contains(&change.object);
+            if refused.contains(&change.object) || unsettled {
                 continue;
             }
             *match change.kind {

@@ -3,20 +3,19 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{ErrorKind, FileKind, Observe, Unmount};
-use crate::model::device::LOOP_MAJOR;
+use crate::driver::Result;
+use crate::host::{FileKind, Observe};
 use crate::model::record::VolumeRecord;
-use crate::model::{Allocate, Backing, BlockId, Done, FileId, FsType, LoopDevice, Mount, PublishKind, WasMounted};
+use crate::model::{Allocate, Backing, BlockId, FileId, FsType, LoopDevice, Mount, PublishKind, WasMounted};
 
-use super::freezing;
-use super::guard;
 use super::session::Session;
 
-/// More mounts than anybody stacks; beyond it something else mounts as fast as we unmount.
-const MOST_STACKED: usize = 64;
+mod loops;
+mod take_down;
+
+use loops::loop_and_whether_former;
+pub(super) use loops::{detach, former_loop, loop_of};
 
 /// What lies behind a volume's mounts.
 #[derive(Debug, Clone)]
@@ -81,63 +80,6 @@ pub(super) fn shows_block(host: &dyn Observe, mount: &Mount, block: BlockId) -> 
     let node = host.stat(&mount.source).ok().flatten().and_then(|facts| facts.device);
     let behind = || host.device(&mount.source).ok().flatten().map(|device| device.block);
     node.or_else(behind) == Some(block)
-}
-
-/// The loop device of an image: of the file at its path, if that is the volume's; else, of the file it was when this boot's record was
-/// written. An inode number alone proves nothing: once freed, it is given to another file.
-pub(super) fn loop_of(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
-    Ok(loop_and_whether_former(s, record)?.map(|(device, _)| device))
-}
-
-fn loop_and_whether_former(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<(LoopDevice, bool)>> {
-    let Some(backing) = record.spec.backing.as_image() else { return Ok(None) };
-    let path = backing.image_path(&s.id);
-    if let Some(file) = image_of(s, record, &path)
-        && let Some(device) = s.host().loop_of_image(&path, file, s.hint()).map_err(|error| s.fail(error))?
-    {
-        return Ok(Some((device, false)));
-    }
-    if let Some(device) = loop_on_dead(s, record, &path) {
-        return Ok(Some((device, false)));
-    }
-    Ok(former_loop(s, record)?.map(|device| (device, true)))
-}
-
-/// The loop device of an image whose pool has died. The kernel tells no inode any more; but it is the device that this boot's record names,
-/// and was opened by the image's own name.
-fn loop_on_dead(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Option<LoopDevice> {
-    let (file, index) = (record.image?, s.run.present()?.loop_index?);
-    s.host().stat(path).is_err().then(|| s.host().loop_on_dead(index, path, file))?
-}
-
-/// Takes the loop device of an image away. Behind one whose pool has died the kernel tells no file any more, only its path.
-pub(super) fn detach(s: &Session<'_>, record: &VolumeRecord, device: &LoopDevice) -> Result<Done> {
-    let mut detached = s.host().detach_loop(device.index, device.backing);
-    if let (Err(error), Some(backing)) = (&detached, record.spec.backing.as_image())
-        && error.kind == ErrorKind::Io
-    {
-        detached = s.host().detach_dead(device.index, &backing.image_path(&s.id), device.backing);
-    }
-    detached.map_err(|error| s.busy(error, device.block, None))
-}
-
-/// The file at an image's path, if that is the volume's: the one recorded, or one that says so itself.
-fn image_of(s: &Session<'_>, record: &VolumeRecord, path: &Path) -> Option<FileId> {
-    let there = s.host().stat(path).ok().flatten()?;
-    if there.kind == FileKind::File && record.image == Some(there.file) {
-        return Some(there.file);
-    }
-    let image = s.host().image(path).ok().flatten()?;
-    let is_it = record.image == Some(image.file) || guard::is_image_of(image.identity.as_ref(), &record.spec);
-    is_it.then_some(image.file)
-}
-
-/// The loop device that still shows the file the image was before it was replaced or unlinked.
-pub(super) fn former_loop(s: &Session<'_>, record: &VolumeRecord) -> Result<Option<LoopDevice>> {
-    let index = s.run.present().and_then(|run| run.loop_index);
-    let (Some(file), Some(index)) = (record.image, index) else { return Ok(None) };
-    let device = s.host().loop_of(file, Some(index)).map_err(|error| s.fail(error))?;
-    Ok(device.filter(|device| device.index == index))
 }
 
 impl Own {
@@ -317,145 +259,6 @@ impl Own {
             && path.starts_with(s.layout().staging())
             && FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type)
     }
-
-    /// Refuses the unmount with which the last of the bytes would go: the kernel frees a loop device with its last mount, and the file
-    /// behind this one may have no name any more.
-    fn not_the_last_mount(&self, s: &Session<'_>, top: &Mount) -> Result<()> {
-        let Some(device) = &self.nameless else { return Ok(()) };
-        let Some(record) = s.record.present().filter(|_| device.autoclear) else { return Ok(()) };
-        let table = s.host().mount_table().map_err(|error| s.fail(error))?;
-        let others = table.iter().any(|mount| mount.id != top.id && shows_block(s.host(), mount, device.block));
-        if others || !shows_block(s.host(), top, device.block) {
-            return Ok(());
-        }
-        guard::not_the_last(s, record, device, &format!("the mount at {}", top.target.display()))
-    }
-
-    /// Refuses to call down what is only elsewhere: a rename of the target that had begun before it was mounted on may end after, and carry the
-    /// mount along. Looked for where a record names a path at which nothing is.
-    fn not_carried_away(&self, s: &Session<'_>, path: &Path) -> Result<()> {
-        let Some(run) = s.run.present().filter(|run| run.names(path)) else { return Ok(()) };
-        // At the stage of a raw volume nothing is ever mounted.
-        let raw = s.record.present().is_some_and(|record| record.spec.is_raw());
-        let Some(block) = self.block().filter(|_| !raw) else { return Ok(()) };
-        let known = |mount: &Mount| {
-            let places = run.publishes.keys().chain(run.staging_path.as_ref()).chain(&self.places);
-            places.into_iter().any(|place| mount.target.starts_with(place))
-        };
-        let table = s.host().mount_table().map_err(|error| s.fail(error))?;
-        let Some(stray) = table.iter().find(|mount| !known(mount) && shows_block(s.host(), mount, block)) else {
-            return Ok(());
-        };
-        let stray = stray.target.display();
-        let message = format!("nothing is mounted at {}, but the volume is at {stray}", path.display());
-        Err(s.refuse(
-            Refusal::UnsafePath,
-            message,
-            format!(
-                "the path was exchanged, or somebody bound it there: take the mount at {stray} away, and try again"
-            ),
-        ))
-    }
-
-    /// Takes away our mounts at a path until none is left, and answers what was done and a foreign mount that is seen there. Somebody who
-    /// waits for a write to a frozen file system keeps it busy and cannot be ended: then it is thawed.
-    pub fn unmount_all(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
-        self.take_away(s, path, trusted_root, false)
-    }
-
-    /// The same at the staging path. Frozen by a run that was killed, the file system could not be unmounted: it is thawed first.
-    pub fn unmount_staged(&self, s: &Session<'_>, path: &Path, trusted_root: &Path) -> Result<(Done, Option<Mount>)> {
-        self.take_away(s, path, trusted_root, true)
-    }
-
-    fn take_away(
-        &self,
-        s: &Session<'_>,
-        path: &Path,
-        trusted_root: &Path,
-        mut thaw: bool,
-    ) -> Result<(Done, Option<Mount>)> {
-        let mut done = Done::Already;
-        let mut thawed = None;
-        let mut left = MOST_STACKED;
-        while left > 0 {
-            let stack = self.stack(s, path)?;
-            if thaw && stack.top().is_some() {
-                thaw = false;
-                if freezing::thaw(s, path) == Done::Changed {
-                    thawed = Some(Instant::now());
-                    s.thawed.set(true);
-                }
-            }
-            let Some(top) = stack.top() else {
-                if let (Some(foreign), false) = (&stack.foreign, stack.ours.is_empty()) {
-                    return Err(s.refuse(
-                        Refusal::Foreign,
-                        format!("{} is mounted over it at {}", describe(foreign), path.display()),
-                        "take that mount away by hand first; csictl leaves alone what is not this volume's",
-                    ));
-                }
-                let published = s.run.present().is_some_and(|run| run.publishes.contains_key(path));
-                if published && stack.foreign.is_none() && done == Done::Already {
-                    // A path leads only to what is on top, so that a mount which was covered looks like none.
-                    covering(s, path)?.map_or(Ok(()), |cover| Err(covered(s, path, &cover)))?;
-                }
-                if stack.foreign.is_none() && done == Done::Already {
-                    self.not_carried_away(s, path)?;
-                }
-                return Ok((done, stack.foreign));
-            };
-            self.not_the_last_mount(s, top)?;
-            let request = Unmount {
-                target: path.to_owned(),
-                trusted_root: trusted_root.to_owned(),
-                expect: top.device,
-                // The root's name is the volume's content to change, at this very moment if need be.
-                root: (!self.is_told_by_device(s, top)?).then(|| top.root.clone()),
-            };
-            let answer = s.host().unmount(&request);
-            if !matches!(answer, Ok(Done::Changed))
-                && let Some(cover) = covering(s, path)?
-            {
-                return Err(covered(s, path, &cover));
-            }
-            if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Busy) {
-                let first = thawed.is_none() && freezing::thaw(s, path) == Done::Changed;
-                if first {
-                    thawed = Some(Instant::now());
-                    s.thawed.set(true);
-                }
-                if freezing::writers_end(thawed) {
-                    continue;
-                }
-            }
-            left -= 1;
-            if answer.map_err(|error| s.busy(error, top.device, Some(path)))? == Done::Changed {
-                done = Done::Changed;
-                if self.without_discards && top.device.major == LOOP_MAJOR {
-                    // With AUTOCLEAR the loop may have gone with this mount.
-                    s.host().renew_loop(top.device.minor);
-                }
-            }
-        }
-        Err(s.refuse(
-            Refusal::Busy,
-            format!("{MOST_STACKED} mounts were taken away at {} and there are more", path.display()),
-            "find out who keeps mounting there",
-        ))
-    }
-}
-
-/// The mount that was made over the one at `path`, on a directory above it, so that nobody can reach it any more.
-fn covering(s: &Session<'_>, path: &Path) -> Result<Option<Mount>> {
-    let table = s.host().mount_table().map_err(|error| s.fail(error))?;
-    Ok(table.top(path).and_then(|mount| table.covering(mount)).cloned())
-}
-
-fn covered(s: &Session<'_>, path: &Path, cover: &Mount) -> DriverError {
-    let over = cover.target.display();
-    let message = format!("what is mounted at {} cannot be reached: {over} was mounted over it", path.display());
-    s.refuse(Refusal::Busy, message, format!("take away what is mounted at {over} first, then this"))
 }
 
 /// Whether this boot's record says that a device node is shown at `path`, and one is.
