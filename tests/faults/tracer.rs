@@ -90,7 +90,7 @@ pub struct Trace {
 /// does not end, so that the first of the opens for reading and the closes there stands for all. Once a helper was started, csictl is
 /// killed with all of its own, and each process alone.
 pub fn kills(seen: &[Seen]) -> Vec<Aim> {
-    let worth = seen.iter().filter(|seen| seen.spot.passive.is_none_or(|nth| nth == 0));
+    let worth = without_bulk(seen).into_iter().filter(|seen| seen.spot.passive.is_none_or(|nth| nth == 0));
     let helped = seen.iter().any(|seen| seen.spot.helper.is_some());
     let each = worth.flat_map(|seen| {
         let aim = |blow| Aim { seen: seen.clone(), blow };
@@ -113,7 +113,26 @@ pub fn refusals(seen: &[Seen]) -> Vec<Seen> {
         let looks = if spot.helper.is_none() { LOOKS_REFUSED } else { 1 };
         spot.passive.is_none_or(|nth| nth < looks)
     };
-    seen.iter().filter(|seen| !NEVER_REFUSED.contains(&seen.call) && near(&seen.spot)).cloned().collect()
+    let worth = without_bulk(seen).into_iter();
+    worth.filter(|seen| !NEVER_REFUSED.contains(&seen.call) && near(&seen.spot)).cloned().collect()
+}
+
+/// Who does nothing but fill, block by block, a copy on which something is tried and which is thrown away then.
+const FILLS_A_COPY: &str = "e2image";
+/// Of its writes in a row so many at each end count, and between them each so many-th: after any of them the copy is a part of one.
+const ENDS: usize = 4;
+const EACH: usize = 16;
+
+/// All but most of those writes, of which there are hundreds.
+fn without_bulk(seen: &[Seen]) -> Vec<&Seen> {
+    let is_bulk = |seen: &Seen| seen.spot.helper.as_deref() == Some(FILLS_A_COPY) && seen.call.contains("write");
+    let rows = seen.chunk_by(|one, next| is_bulk(one) == is_bulk(next));
+    rows.flat_map(|row| {
+        let all = !is_bulk(&row[0]);
+        let counts = move |at: usize| all || at < ENDS || at + ENDS >= row.len() || at % EACH == 0;
+        row.iter().enumerate().filter(move |(at, _)| counts(*at)).map(|(_, seen)| seen)
+    })
+    .collect()
 }
 
 /// Runs a command to its end and answers what it did, how it ended and what it said.
