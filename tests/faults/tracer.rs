@@ -129,7 +129,7 @@ fn without_bulk(seen: &[Seen]) -> Vec<&Seen> {
     let rows = seen.chunk_by(|one, next| is_bulk(one) == is_bulk(next));
     rows.flat_map(|row| {
         let all = !is_bulk(&row[0]);
-        let counts = move |at: usize| all || at < ENDS || at + ENDS >= row.len() || at % EACH == 0;
+        let counts = move |at: usize| all || at < ENDS || at + ENDS >= row.len() || at.is_multiple_of(EACH);
         row.iter().enumerate().filter(move |(at, _)| counts(*at)).map(|(_, seen)| seen)
     })
     .collect()
