@@ -138,8 +138,12 @@ fn a_disk_that_was_formatted_and_looks_blank_is_an_error() {
 
 /// A place with the image volume made and a file in it, and the image's checksum.
 fn with_data() -> (Place, PathBuf, String) {
+    with_data_in(ONE_VOLUME)
+}
+
+fn with_data_in(manifest: &str) -> (Place, PathBuf, String) {
     let place = Place::new();
-    place.write("m.toml", ONE_VOLUME);
+    place.write("m.toml", manifest);
     place.ok(&["apply", "m.toml", "--yes"]);
     fs::write(place.join("pods/web/data/keep"), "precious").unwrap();
     place.ok(&["destroy", "m.toml", "--yes"]);
@@ -203,9 +207,13 @@ fn an_image_is_replaced_only_with_an_approval_of_its_wipe() {
         &["apply", "m.toml", "--yes", "--approve", "volume.other=wipe"],
     ] {
         let (code, said) = place.exit(words);
-        assert_ne!(code, 0, "{words:?}: {said}");
+        assert_eq!(code, 5, "{words:?}: {said}");
         assert_eq!(checksum(&image), sum, "{words:?}");
     }
+    place.ok(&["apply", "m.toml", "--yes", "--approve", "volume.data=wipe"]);
+    shell(&place, "blkid -p pool/p.data.img | grep -q 'TYPE=\"xfs\"'");
+    assert!(!place.join("pods/web/data/keep").exists(), "the right word has to work, or nothing was tried");
+    place.ok(&["destroy", "m.toml", "--yes"]);
 }
 
 #[test]
@@ -214,36 +222,40 @@ fn a_snapshot_is_deleted_only_by_its_own_name() {
     place.ok(&["snapshot", "create", "data", "s", "--yes"]);
     let snapshot = place.join("pool/p.s.snap");
     let sum = checksum(&snapshot);
-    for words in [
-        &["snapshot", "delete", "s", "--yes"][..],
-        &["snapshot", "delete", "s", "--yes", "--approve", "volume.s=delete"],
-        &["snapshot", "delete", "s", "--yes", "--approve", "snapshot.other=delete"],
-        &["snapshot", "delete", "s", "--yes", "--approve", "snapshot.s=wipe"],
-        &["destroy", "m.toml", "--yes", "--delete-data", "data"],
-        &["gc", "--yes"],
+    for (words, expected) in [
+        (&["snapshot", "delete", "s", "--yes"][..], 5),
+        (&["snapshot", "delete", "s", "--yes", "--approve", "volume.s=delete"], 5),
+        (&["snapshot", "delete", "s", "--yes", "--approve", "snapshot.other=delete"], 5),
+        (&["snapshot", "delete", "s", "--yes", "--approve", "snapshot.s=wipe"], 64),
+        (&["destroy", "m.toml", "--yes", "--delete-data", "data"], 0),
+        (&["gc", "--yes"], 0),
     ] {
-        let _ = place.exit(words);
+        let (code, said) = place.exit(words);
+        assert_eq!(code, expected, "{words:?}: {said}");
         assert!(snapshot.exists(), "{words:?}");
         assert_eq!(checksum(&snapshot), sum, "{words:?}");
     }
+    place.ok(&["snapshot", "delete", "s", "--yes", "--approve", "snapshot.s=delete"]);
+    assert!(!snapshot.exists(), "the right word has to work, or nothing was tried");
 }
 
+/// From a size to one that is allowed as well, so that it is not the manifest that is refused.
 #[test]
 fn nothing_is_ever_cut() {
-    let (place, image, sum) = with_data();
-    place.write("m.toml", &ONE_VOLUME.replace("16MiB", "12MiB"));
+    let (place, image, sum) = with_data_in(&ONE_VOLUME.replace("16MiB", "32MiB"));
+    place.write("m.toml", &ONE_VOLUME.replace("16MiB", "24MiB"));
     for words in [
         &["apply", "m.toml", "--yes"][..],
         APPROVE_ALL,
-        &["expand", "data", "12MiB", "--yes"],
+        &["expand", "data", "24MiB", "--yes"],
         &["expand", "data", "1", "--yes"],
     ] {
-        let _ = place.exit(words);
-        if words != APPROVE_ALL {
-            assert_eq!(checksum(&image), sum, "{words:?}");
-        }
-        assert!(fs::metadata(&image).unwrap().len() >= 12 << 20, "{words:?}");
+        let (code, said) = place.exit(words);
+        assert!(code == 5 && said.contains("never shrinks"), "{words:?}: {code}: {said}");
+        assert_eq!(checksum(&image), sum, "{words:?}");
     }
+    place.ok(&["expand", "data", "40MiB", "--yes"]);
+    assert_eq!(fs::metadata(&image).unwrap().len(), 40 << 20, "what is no cut has to work, or nothing was tried");
 }
 
 /// An error flag asks for a repair, which writes: not on a disk that a volume only reads.
