@@ -17,8 +17,10 @@ use crate::support::Place;
 use crate::support::place::checksum;
 
 const UUID: &str = "11111111-2222-4333-8444-555555555555";
-/// Values of one field that are tried.
-const A_FIELD: usize = 1;
+/// Values of one field that are tried: of a path two places, of a mark both that csictl did not leave there.
+const A_FIELD: usize = 2;
+/// What lets csictl format, told of a volume that is in use.
+const FORMATS: &[&str] = &["/format = \"none\"", "/format = \"begun\""];
 const KEEP: &str = "pods/web/data/keep";
 
 /// What any field may be told to be: of these, those that its type takes.
@@ -87,8 +89,9 @@ struct Played<'a> {
     /// What has to hold with the edited record still there, and with the honest one back.
     meanwhile: fn(&Place, &str),
     after: fn(&Place, &str),
-    /// The fewest edits that there have to be.
+    /// The fewest edits that there have to be, and some that have to be among them.
     least: usize,
+    among: &'a [&'a str],
 }
 
 impl Played<'_> {
@@ -105,8 +108,12 @@ impl Played<'_> {
         let victims = with_victims(&place);
         (self.ready)(&place);
         let edits = |place: &Place| edits(&self.read::<T>(place), &hostile(place), &(self.more)(place));
-        let count = edits(&place).len();
+        let tried: Vec<String> = edits(&place).into_iter().map(|(what, _)| what).collect();
+        let count = tried.len();
         assert!(count >= self.least, "{count} edits only");
+        for what in self.among {
+            assert!(tried.iter().any(|tried| tried == what), "{what} is not tried: {tried:#?}");
+        }
         for n in 0..count {
             (self.ready)(&place);
             let honest = fs::read(place.join(self.file)).unwrap();
@@ -221,7 +228,8 @@ fn no_field_of_an_image_volumes_record_costs_data_without_an_approval() {
         commands: WITHOUT_APPROVAL,
         meanwhile: |place, what| assert!(place.join("pool/p.data.img").exists(), "{what}"),
         after: has_its_file,
-        least: 35,
+        least: 50,
+        among: FORMATS,
     }
     .play::<VolumeRecord>();
 }
@@ -245,7 +253,8 @@ fn no_field_of_a_device_volumes_record_costs_data_without_an_approval() {
         commands: WITHOUT_APPROVAL,
         meanwhile: |_, _| {},
         after: has_its_file,
-        least: 35,
+        least: 50,
+        among: FORMATS,
     }
     .play::<VolumeRecord>();
     release_disk(&place);
@@ -282,7 +291,8 @@ fn no_field_of_a_snapshots_record_costs_the_snapshot_or_anything_else() {
             place.ok(&["snapshot", "restore", "p.s", &fresh, "--yes"]);
             assert!(place.join(format!("pool/p.{fresh}.img")).exists(), "{what}");
         },
-        least: 12,
+        least: 20,
+        among: &[],
     }
     .play::<SnapshotRecord>();
 }
@@ -322,7 +332,8 @@ fn no_field_of_a_run_record_gets_others_mounts_or_loops_taken_away() {
         ],
         meanwhile: |_, _| {},
         after: has_its_file,
-        least: 20,
+        least: 30,
+        among: &[],
     }
     .play::<RunRecord>();
 }
