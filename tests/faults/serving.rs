@@ -2,10 +2,13 @@
 //! volumes, and everything at once.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use csictl::csi::proto::{CreateSnapshotRequest, CreateVolumeRequest, DeleteVolumeRequest, ListVolumesRequest};
+use csictl::csi::proto::{
+    CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest, DeleteVolumeRequest, ListVolumesRequest,
+};
 use tonic::{Code, Request};
 
 use super::figures::rounds;
@@ -122,6 +125,21 @@ fn eight_processes_on_one_volume_make_one_mount_and_one_loop() {
     }
 }
 
+/// What a caller was answered: how often, and with what codes when not with what it asked for.
+struct Seen {
+    codes: Vec<Code>,
+    answers: Arc<AtomicUsize>,
+}
+
+impl Seen {
+    fn answer<T>(&mut self, answer: Result<tonic::Response<T>, tonic::Status>) -> Option<T> {
+        // A connection that is gone answers nothing; its code fails the test in the end.
+        let came = !matches!(&answer, Err(status) if [Code::Unavailable, Code::Unknown].contains(&status.code()));
+        self.answers.fetch_add(usize::from(came), Ordering::Relaxed);
+        answer.map_err(|status| self.codes.push(status.code())).ok().map(tonic::Response::into_inner)
+    }
+}
+
 /// Apply, destroy, status, gc and snapshots of the command line, and an orchestrator's whole lives, all on one state directory at once.
 fn stress(time: Duration) {
     let place = Place::new();
@@ -130,7 +148,7 @@ fn stress(time: Duration) {
     let canaries = write_canaries(&place, &["a/one", "a/two"]);
     let serving = Serving::start(&place, &[]);
     let (over, commands) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let answers = std::sync::Arc::new(AtomicUsize::new(0));
+    let (answers, read_back) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let lines: [&[&str]; 6] = [
         &["apply", "m.toml", "--yes"],
         &["destroy", "m.toml", "--yes"],
@@ -159,54 +177,58 @@ fn stress(time: Duration) {
             let mut running = tokio::task::JoinSet::new();
             for n in 0..4 {
                 let (mut controller, mut node) = (serving.controller(), serving.node());
-                let answers = answers.clone();
+                let (answers, read_back) = (answers.clone(), read_back.clone());
                 let (stage, target) = (place.join(format!("stage-{n}")), place.join(format!("target-{n}")));
                 std::fs::create_dir_all(&stage).unwrap();
                 running.spawn(async move {
                     let capability = calls::mounted("ext4", &[]);
-                    let mut seen = Vec::new();
-                    while begun.elapsed() < time {
+                    let mut seen = Seen { codes: Vec::new(), answers };
+                    for round in 0.. {
+                        if begun.elapsed() >= time {
+                            break;
+                        }
                         // Two of the four share a name: one of them is told to come back.
-                        let name = format!("pvc-{}", n / 2 * 2);
-                        let created = controller.create_volume(create(&name, "ext4", 16)).await;
-                        let Ok(created) = created else {
-                            seen.push(created.unwrap_err().code());
+                        let name = format!("pvc-{}", n.min(2));
+                        let Some(created) = seen.answer(controller.create_volume(create(&name, "ext4", 16)).await)
+                        else {
                             continue;
                         };
-                        let id = created.into_inner().volume.unwrap().volume_id;
-                        seen.extend(
-                            node.node_stage_volume(calls::stage(&id, &stage, &capability))
-                                .await
-                                .err()
-                                .map(|e| e.code()),
-                        );
-                        let publish = calls::publish(&id, &stage, &target, &capability, false);
-                        seen.extend(node.node_publish_volume(publish).await.err().map(|e| e.code()));
-                        let snapshot = CreateSnapshotRequest {
-                            source_volume_id: "p.one".into(),
-                            name: format!("s-{n}"),
-                            ..Default::default()
-                        };
-                        match controller.create_snapshot(snapshot).await {
-                            Ok(answer) => {
-                                let snapshot_id = answer.into_inner().snapshot.unwrap().snapshot_id;
-                                let delete =
-                                    csictl::csi::proto::DeleteSnapshotRequest { snapshot_id, ..Default::default() };
-                                seen.extend(controller.delete_snapshot(delete).await.err().map(|e| e.code()));
+                        let id = created.volume.unwrap().volume_id;
+                        let text = format!("written by {n} in round {round}\n").repeat(64);
+                        let mut written = false;
+                        for _stage in 0..2 {
+                            seen.answer(node.node_stage_volume(calls::stage(&id, &stage, &capability)).await);
+                            let publish = calls::publish(&id, &stage, &target, &capability, false);
+                            let up = seen.answer(node.node_publish_volume(publish).await).is_some();
+                            let canary = target.join("canary");
+                            if up && !written {
+                                std::fs::write(&canary, &text).unwrap();
+                                written = true;
                             }
-                            Err(status) => seen.push(status.code()),
+                            let snapshot = CreateSnapshotRequest {
+                                source_volume_id: "p.one".into(),
+                                name: format!("s-{n}"),
+                                ..Default::default()
+                            };
+                            if let Some(answer) = seen.answer(controller.create_snapshot(snapshot).await) {
+                                let snapshot_id = answer.snapshot.unwrap().snapshot_id;
+                                let delete = DeleteSnapshotRequest { snapshot_id, ..Default::default() };
+                                seen.answer(controller.delete_snapshot(delete).await);
+                            }
+                            if up && written {
+                                let found = std::fs::read_to_string(&canary).unwrap_or_default();
+                                assert_eq!(found, text, "{name} lost what was written to it");
+                                read_back.fetch_add(1, Ordering::Relaxed);
+                            }
+                            seen.answer(node.node_unpublish_volume(calls::unpublish(&id, &target)).await);
+                            seen.answer(node.node_unstage_volume(calls::unstage(&id, &stage)).await);
+                            // Somebody who shares the name may delete it now, and make it anew.
+                            written &= n < 2;
                         }
-                        seen.extend(
-                            node.node_unpublish_volume(calls::unpublish(&id, &target)).await.err().map(|e| e.code()),
-                        );
-                        seen.extend(
-                            node.node_unstage_volume(calls::unstage(&id, &stage)).await.err().map(|e| e.code()),
-                        );
                         let delete = DeleteVolumeRequest { volume_id: id, ..Default::default() };
-                        seen.extend(controller.delete_volume(delete).await.err().map(|e| e.code()));
-                        answers.fetch_add(8, Ordering::Relaxed);
+                        seen.answer(controller.delete_volume(delete).await);
                     }
-                    seen
+                    seen.codes
                 });
             }
             while let Some(seen) = running.join_next().await {
@@ -220,6 +242,7 @@ fn stress(time: Duration) {
         });
     });
     assert!(commands.load(Ordering::Relaxed) > 6 && answers.load(Ordering::Relaxed) > 0);
+    assert!(read_back.load(Ordering::Relaxed) > 0, "no volume was ever read back");
     for n in 0..4 {
         for id in serving.ok(serving.controller().list_volumes(ListVolumesRequest::default())).entries {
             let id = id.volume.unwrap().volume_id;
@@ -242,10 +265,11 @@ fn stress(time: Duration) {
     assert_eq!(serving.end(), Some(0));
     converges(&place, "m.toml", &canaries, "everything at once");
     told(&format!(
-        "stress: {:?}, {} commands, {} calls, nothing lost",
+        "stress: {:?}, {} commands, {} calls answered, {} canaries read back, nothing lost",
         begun.elapsed(),
         commands.load(Ordering::Relaxed),
-        answers.load(Ordering::Relaxed)
+        answers.load(Ordering::Relaxed),
+        read_back.load(Ordering::Relaxed)
     ));
 }
 
