@@ -2,13 +2,14 @@
 //! orchestrator repeats it; at the end nothing may be left.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use csictl::csi::proto::{
     ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, CreateSnapshotRequest,
     CreateVolumeGroupSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest,
-    DeleteVolumeRequest, VolumeCapability,
+    DeleteVolumeRequest, VolumeCapability, VolumeContentSource,
 };
 use tonic::{Code, Status};
 
@@ -28,12 +29,14 @@ pub struct Kind {
     pub name: &'static str,
     pub fs: Option<&'static str>,
     pub mib: i64,
+    /// Whether it is copied too, by each of [`COPIES`].
+    pub copies: bool,
 }
 
-pub const EXT4: Kind = Kind { name: "ext4", fs: Some("ext4"), mib: 16 };
-pub const XFS: Kind = Kind { name: "xfs", fs: Some("xfs"), mib: 300 };
-pub const BTRFS: Kind = Kind { name: "btrfs", fs: Some("btrfs"), mib: 256 };
-pub const BLOCK: Kind = Kind { name: "block", fs: None, mib: 8 };
+pub const EXT4: Kind = Kind { name: "ext4", fs: Some("ext4"), mib: 16, copies: false };
+pub const XFS: Kind = Kind { name: "xfs", fs: Some("xfs"), mib: 300, copies: false };
+pub const BTRFS: Kind = Kind { name: "btrfs", fs: Some("btrfs"), mib: 256, copies: false };
+pub const BLOCK: Kind = Kind { name: "block", fs: None, mib: 8, copies: false };
 
 /// A server's place, and the ids its answers gave.
 pub struct Life {
@@ -43,6 +46,7 @@ pub struct Life {
     kind: Kind,
     volume: RefCell<String>,
     second: RefCell<String>,
+    copies: RefCell<BTreeSet<String>>,
     snapshot: RefCell<String>,
     group: RefCell<(String, Vec<String>)>,
 }
@@ -53,8 +57,11 @@ pub type Call = (&'static str, fn(&Life) -> Result<(), Status>);
 /// The step of a life in which the volume's data is looked at once more, by several calls.
 pub const LOOK: &str = "a look at what has grown";
 
+/// The steps that make a volume of another's content, of a kind that is copied.
+pub const COPIES: [&str; 2] = ["CreateVolume from a snapshot", "CreateVolume from a volume"];
+
 /// All of them, in order.
-pub const CALLS: [Call; 19] = [
+pub const CALLS: [Call; 21] = [
     ("CreateVolume", Life::create),
     ("ControllerPublishVolume", Life::attach),
     ("NodeStageVolume", Life::stage),
@@ -64,6 +71,8 @@ pub const CALLS: [Call; 19] = [
     ("ControllerModifyVolume", Life::modify),
     ("CreateSnapshot", Life::snapshot),
     ("CreateVolumeGroupSnapshot", Life::group),
+    (COPIES[0], Life::restore),
+    (COPIES[1], Life::clone_volume),
     ("NodeUnpublishVolume", Life::unpublish),
     ("NodeUnstageVolume", Life::unstage),
     ("ControllerExpandVolume of what is down", Life::expand_down),
@@ -76,7 +85,7 @@ pub const CALLS: [Call; 19] = [
     ("DeleteVolume", Life::delete),
 ];
 const PUBLISHED: usize = 3;
-const UNPUBLISHED: usize = 9;
+const UNPUBLISHED: usize = 11;
 
 impl Life {
     pub fn new(kind: Kind) -> Self {
@@ -84,8 +93,8 @@ impl Life {
         let serving = Some(Serving::start(&place, &[]));
         fs::create_dir_all(place.join("pods")).unwrap();
         fs::create_dir_all(place.join("plugins/stage")).unwrap();
-        let (volume, second, snapshot, group) = Default::default();
-        Self { serving, place, kind, volume, second, snapshot, group }
+        let (volume, second, copies, snapshot, group) = Default::default();
+        Self { serving, place, kind, volume, second, copies, snapshot, group }
     }
 
     pub fn server(&self) -> &Serving {
@@ -155,11 +164,22 @@ impl Life {
     }
 
     fn made(&self, name: &str, capability: VolumeCapability, mib: i64) -> Result<String, Status> {
+        self.made_of(name, capability, mib, None)
+    }
+
+    fn made_of(
+        &self,
+        name: &str,
+        capability: VolumeCapability,
+        mib: i64,
+        source: Option<VolumeContentSource>,
+    ) -> Result<String, Status> {
         let request = CreateVolumeRequest {
             name: name.into(),
             capacity_range: Some(calls::range(mib * MIB, 0)),
             volume_capabilities: vec![capability],
             parameters: [("allocate".to_owned(), "sparse".to_owned())].into(),
+            volume_content_source: source,
             ..Default::default()
         };
         let answer = self.server().call(self.server().controller().create_volume(request))?;
@@ -215,6 +235,7 @@ impl Life {
         self.server().call(self.server().node().node_publish_volume(request))?;
         let mut found = Verdict::default();
         self.check(&mut found);
+        self.look_at_copies(&mut found)?;
         self.unpublish()?;
         if found.lost_bytes == 0 { Ok(()) } else { Err(Status::data_loss(found.wrong.join("; "))) }
     }
@@ -264,6 +285,39 @@ impl Life {
         Ok(())
     }
 
+    fn restore(&self) -> Result<(), Status> {
+        self.copy("pvc-restored", calls::of_snapshot(&self.snapshot.borrow()))
+    }
+
+    fn clone_volume(&self) -> Result<(), Status> {
+        self.copy("pvc-cloned", calls::of_volume(&self.volume.borrow()))
+    }
+
+    fn copy(&self, name: &str, source: Option<VolumeContentSource>) -> Result<(), Status> {
+        if self.kind.copies {
+            // Larger than the source, so that a copy is grown as well.
+            let id = self.made_of(name, self.capability(), self.kind.mib + 60, source)?;
+            self.copies.borrow_mut().insert(id);
+        }
+        Ok(())
+    }
+
+    /// Each copy holds what its source held.
+    fn look_at_copies(&self, found: &mut Verdict) -> Result<(), Status> {
+        let (stage, target) = (self.place.join("plugins/copy"), self.place.join("pods/copy"));
+        for id in self.copies.borrow().iter() {
+            fs::create_dir_all(&stage).unwrap();
+            let (server, capability) = (self.server(), self.capability());
+            server.call(server.node().node_stage_volume(calls::stage(id, &stage, &capability)))?;
+            let publish = calls::publish(id, &stage, &target, &capability, false);
+            server.call(server.node().node_publish_volume(publish))?;
+            self.check_at(&target, found);
+            server.call(server.node().node_unpublish_volume(calls::unpublish(id, &target)))?;
+            server.call(server.node().node_unstage_volume(calls::unstage(id, &stage)))?;
+        }
+        Ok(())
+    }
+
     fn unpublish(&self) -> Result<(), Status> {
         let request = calls::unpublish(&self.volume.borrow(), &self.target());
         self.server().call(self.server().node().node_unpublish_volume(request)).map(drop)
@@ -298,32 +352,38 @@ impl Life {
     }
 
     fn delete(&self) -> Result<(), Status> {
-        for id in [self.second.borrow().clone(), self.volume.borrow().clone()].into_iter().filter(|id| !id.is_empty()) {
+        let made = [self.second.borrow().clone(), self.volume.borrow().clone()];
+        for id in self.copies.borrow().iter().cloned().chain(made).filter(|id| !id.is_empty()) {
             let request = DeleteVolumeRequest { volume_id: id, ..Default::default() };
             self.server().call(self.server().controller().delete_volume(request))?;
         }
         Ok(())
     }
 
-    fn canary(&self) -> PathBuf {
-        if self.kind.fs.is_some() { self.target().join("canary") } else { self.target() }
+    fn canary(&self, target: &Path) -> PathBuf {
+        if self.kind.fs.is_some() { target.join("canary") } else { target.to_owned() }
     }
 
     fn write(&self) {
         use std::io::Write;
         // A raw device's is written where it is.
-        let mut file = fs::OpenOptions::new().create(self.kind.fs.is_some()).write(true).open(self.canary()).unwrap();
+        let path = self.canary(&self.target());
+        let mut file = fs::OpenOptions::new().create(self.kind.fs.is_some()).write(true).open(path).unwrap();
         file.write_all(TEXT.as_bytes()).unwrap();
         file.sync_all().unwrap();
     }
 
     fn check(&self, verdict: &mut Verdict) {
+        self.check_at(&self.target(), verdict);
+    }
+
+    fn check_at(&self, target: &Path, verdict: &mut Verdict) {
         use std::io::Read;
         let mut found = vec![0; TEXT.len()];
-        let read = fs::File::open(self.canary()).and_then(|mut file| file.read_exact(&mut found));
+        let read = fs::File::open(self.canary(target)).and_then(|mut file| file.read_exact(&mut found));
         if read.is_err() || found != TEXT.as_bytes() {
             verdict.lost_bytes += TEXT.len();
-            verdict.wrong.push(format!("the canary is gone: {read:?}"));
+            verdict.wrong.push(format!("the canary at {} is gone: {read:?}", target.display()));
         }
     }
 }
