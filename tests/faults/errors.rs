@@ -6,8 +6,7 @@ use std::process::ExitStatus;
 use nix::errno::Errno;
 
 use super::figures::{Figures, Verdict, sample};
-use super::oracle::judge;
-use super::scenario::{APPLY, DELETE, DESTROY, EXPAND, SNAPSHOT, Scenario};
+use super::scenario::{APPLY, CLONE, DELETE, DESTROY, EXPAND, REPLACE, RESTORE, SNAPSHOT, Scenario};
 use super::tracer::{self, Aim, Blow, refusals};
 
 const ERRORS: [Errno; 7] =
@@ -42,7 +41,7 @@ fn sweep(scenario: &Scenario, usual: usize) -> String {
         }
         let mut failed = Verdict::default();
         told(status, &said, &mut failed);
-        let mut verdict = judge(&place, "m.toml", &canaries);
+        let mut verdict = scenario.judged(&place, &canaries);
         verdict.wrong.append(&mut failed.wrong);
         Some((format!("{}, {aim}", scenario.name), verdict))
     });
@@ -69,4 +68,9 @@ fn an_error_at_any_call_of_destroy_is_told_and_loses_nothing() {
 #[test]
 fn an_error_at_any_call_of_expand_and_snapshot_is_told_and_loses_nothing() {
     sweep_all(&[(&EXPAND, 4), (&SNAPSHOT, 4)]);
+}
+
+#[test]
+fn an_error_at_any_call_of_a_clone_restore_or_replacement_is_told_and_loses_nothing() {
+    sweep_all(&[(&CLONE, 4), (&RESTORE, 4), (&REPLACE, 4)]);
 }

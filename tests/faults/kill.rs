@@ -5,8 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::figures::{Figures, rounds, sample};
-use super::oracle::judge;
-use super::scenario::{APPLY, DELETE, DESTROY, EXPAND, SNAPSHOT, Scenario};
+use super::scenario::{APPLY, CLONE, DELETE, DESTROY, EXPAND, REPLACE, RESTORE, SNAPSHOT, Scenario};
 use super::tracer::{self, kills};
 
 /// Points tried a scenario in an ordinary run.
@@ -19,7 +18,7 @@ fn sweep(scenario: &Scenario) {
     let figures = figures.over(&sample(all, SAMPLE), |aim| {
         let (place, canaries) = scenario.prepared();
         let (trace, ..) = tracer::run(&scenario.command(&place, 1), Some(aim));
-        trace.struck.then(|| (format!("{}, {aim}", scenario.name), judge(&place, "m.toml", &canaries)))
+        trace.struck.then(|| (format!("{}, {aim}", scenario.name), scenario.judged(&place, &canaries)))
     });
     figures.end();
 }
@@ -49,6 +48,21 @@ fn delete_killed_anywhere_loses_only_what_was_named() {
     sweep(&DELETE);
 }
 
+#[test]
+fn clone_killed_anywhere_is_whole_after_the_next_apply() {
+    sweep(&CLONE);
+}
+
+#[test]
+fn restore_killed_anywhere_is_whole_after_the_next_apply() {
+    sweep(&RESTORE);
+}
+
+#[test]
+fn replacement_killed_anywhere_loses_only_what_was_to_be_replaced() {
+    sweep(&REPLACE);
+}
+
 /// Moments of a run with eight workers, which no count of calls names. The helpers live on, as after a real kill.
 #[test]
 fn killed_at_random_moments_with_eight_workers_the_next_apply_finishes() {
@@ -58,7 +72,7 @@ fn killed_at_random_moments_with_eight_workers_the_next_apply_finishes() {
         assert!(scenario.command(&place, 8).output().unwrap().status.success());
         let whole = begun.elapsed();
         let mut figures = Figures::of(format!("SIGKILL at random, 8 workers, {}", scenario.name));
-        figures.add("not killed", &judge(&place, "m.toml", &canaries));
+        figures.add("not killed", &scenario.judged(&place, &canaries));
         let rounds = rounds(usual, full);
         for round in 0..rounds {
             let (place, canaries) = scenario.prepared();
@@ -67,7 +81,7 @@ fn killed_at_random_moments_with_eight_workers_the_next_apply_finishes() {
             std::thread::sleep(after);
             run.kill().unwrap();
             run.wait().unwrap();
-            figures.add(&format!("{} killed after {after:?}", scenario.name), &judge(&place, "m.toml", &canaries));
+            figures.add(&format!("{} killed after {after:?}", scenario.name), &scenario.judged(&place, &canaries));
         }
         figures.end();
     }

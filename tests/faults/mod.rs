@@ -1,5 +1,6 @@
 //! The worst day, played: csictl is killed at its effects, its calls fail, and the next apply has to finish the work with nothing lost.
 
+mod checker;
 mod disks;
 mod errors;
 mod figures;
@@ -7,6 +8,7 @@ mod frozen;
 #[cfg(feature = "serve")]
 mod group;
 mod growth;
+mod judged;
 mod kill;
 #[cfg(feature = "serve")]
 mod life;

@@ -9,7 +9,7 @@ type Row = (&'static str, &'static [&'static str]);
 
 const ROWS: [Row; 33] = [
     (
-        "SIGKILL at every call of apply, destroy, expand, modify, snapshot, delete",
+        "SIGKILL at every call of apply, destroy, expand, modify, snapshot, delete, clone, restore, replacement",
         &[
             "apply_killed_anywhere_is_finished_by_the_next_apply",
             "destroy_killed_anywhere_loses_nothing",
@@ -18,6 +18,9 @@ const ROWS: [Row; 33] = [
             "a_change_killed_or_failing_at_any_effect_is_unfinished_and_the_next_one_ends_it",
             "snapshot_killed_anywhere_leaves_the_volume_writable",
             "delete_killed_anywhere_loses_only_what_was_named",
+            "clone_killed_anywhere_is_whole_after_the_next_apply",
+            "restore_killed_anywhere_is_whole_after_the_next_apply",
+            "replacement_killed_anywhere_loses_only_what_was_to_be_replaced",
             "an_apply_killed_anywhere_is_ended_by_the_next",
             "a_disk_formatted_in_stage_survives_a_kill_of_its_mkfs",
         ],
@@ -29,6 +32,7 @@ const ROWS: [Row; 33] = [
             "a_server_killed_in_any_call_is_repeated_into_order_xfs",
             "a_server_killed_in_any_call_is_repeated_into_order_btrfs",
             "a_server_killed_in_any_call_is_repeated_into_order_block",
+            "a_server_killed_while_it_copies_a_volume_or_a_snapshot_is_repeated_into_order",
             "killed_at_any_moment_the_next_call_finishes_it",
             "a_server_killed_in_the_middle_leaves_nobody_frozen_and_no_half_group",
             "a_group_snapshot_killed_anywhere_is_whole_or_none_and_leaves_nobody_frozen",
@@ -57,6 +61,7 @@ const ROWS: [Row; 33] = [
             "an_error_at_any_call_of_apply_is_told_and_the_next_apply_finishes",
             "an_error_at_any_call_of_destroy_is_told_and_loses_nothing",
             "an_error_at_any_call_of_expand_and_snapshot_is_told_and_loses_nothing",
+            "an_error_at_any_call_of_a_clone_restore_or_replacement_is_told_and_loses_nothing",
             "an_error_at_any_call_of_modify_is_told_and_the_next_apply_finishes",
             "an_error_anywhere_is_told_and_the_next_apply_ends_the_work",
         ],
