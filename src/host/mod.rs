@@ -106,6 +106,12 @@ pub trait Observe: Send + Sync {
     /// A block device, links followed; `None` when nothing is there.
     fn device(&self, path: &Path) -> Result<Option<ObservedDevice>>;
 
+    /// Whether somebody uses a block device for himself alone, as a mount does in whichever mount namespace.
+    fn is_claimed(&self, path: &Path) -> Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
+
     /// What is on a device or in an image file. Errors are an answer of their own ([`Probe::Unreadable`]).
     fn probe(&self, path: &Path) -> Probe;
 
@@ -127,6 +133,13 @@ pub trait Observe: Send + Sync {
 
     /// What is at a target path below a trusted root. `foreign` and `taken_by` are left empty: they are the driver's to judge.
     fn target(&self, trusted_root: &Path, target: &Path) -> Result<ObservedTarget>;
+
+    /// The mount that a directory lies on, where what is mounted below it is seen by nobody outside this mount namespace: one that is not shared, in
+    /// a namespace that is not known to be the machine's.
+    fn seen_only_here(&self, directory: &Path) -> Option<Mount> {
+        let _ = directory;
+        None
+    }
 
     /// Whether any process still lives in that mount namespace.
     fn namespace_lives(&self, mount_namespace: u64) -> Result<bool>;

@@ -47,6 +47,8 @@ pub struct FileFacts {
     pub mode: u32,
     /// When its content was last written, in seconds since 1970.
     pub modified: i64,
+    /// The nanoseconds of that second.
+    pub modified_nanos: i64,
 }
 
 /// Use of a mounted file system, in bytes and inodes.

@@ -2,7 +2,7 @@
 //! can be tested without a machine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::backing::Pool;
 use super::capacity::Capacity;
@@ -144,9 +144,24 @@ pub struct ObservedDevice {
     pub holders: Vec<String>,
     /// What it is a part of, or stands on: its disk, what dm and md made it from, the device behind a loop device, and what these stand on.
     pub stands_on: Vec<BlockId>,
+    /// The volume or snapshot of csictl's whose image it shows, where it is a loop device: its bytes are that one's.
+    pub shows_image_of: Option<String>,
 }
 
 impl ObservedDevice {
+    /// Why it is no device for a volume, and what to do; `None` where it may be one.
+    pub fn is_an_image(&self, path: &Path) -> Option<(String, &'static str)> {
+        let id = self.shows_image_of.as_ref()?;
+        Some((
+            format!(
+                "{} leads to {}, the loop device of csictl's {id}: its bytes are that volume's",
+                path.display(),
+                self.block
+            ),
+            "name the disk that is meant by a path that stays (/dev/disk/by-id/...)",
+        ))
+    }
+
     /// Whether both have bytes in common: they are one, or one stands on the other.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.block == other.block || self.stands_on.contains(&other.block) || other.stands_on.contains(&self.block)

@@ -297,6 +297,10 @@ pub struct RunRecord {
     /// Whether stage attached its loop device because nobody had; then unstage takes it away.
     #[serde(default)]
     pub stage_attached: bool,
+    /// Whether what is staged has still to grow to its device, since its file system grows only once it is mounted. Until that is done it is not
+    /// as it should be, however it looks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grows: bool,
     /// N of `/dev/loopN`, a hint that is checked.
     pub loop_index: Option<u32>,
     /// The existing block device that is staged, or whose node is published: its path may lead elsewhere later.

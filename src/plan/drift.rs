@@ -112,12 +112,20 @@ fn staging(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSp
     if seen.frozen {
         found.push("filesystem", "writable", "frozen: every write to it waits");
     }
+    if has_to_grow(seen) {
+        found.push("filesystem", "as large as its device", "not grown to it yet");
+    }
     for (expected, is) in wrong_options(&record.spec, seen) {
         found.push("mount_options", &expected, &is);
     }
     if became_read_only(&record.spec, seen, publishes.iter().copied()) {
         found.push("mount_options", "rw", "the file system has become read-only");
     }
+}
+
+/// Whether what is staged was mounted by a run that ended before it had grown it.
+pub(super) fn has_to_grow(seen: &ObservedVolume) -> bool {
+    seen.staged.is_some() && seen.run.as_ref().is_some_and(|run| run.grows)
 }
 
 /// Whether it was up before, as far as anything tells: this boot's record, or targets that were made and never removed.

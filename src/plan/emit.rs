@@ -11,6 +11,7 @@ use crate::model::{Action, Layout, LoopDevice, PublishSpec, VolumeId};
 
 use super::Risk;
 use super::course::{Course, End, Leaving, Make};
+use super::drift::has_to_grow;
 use super::graph::{Graph, Node};
 
 /// The steps of one volume, by the part they play for others.
@@ -212,9 +213,12 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
             out.moving.push(node);
             out.needs_backing.push(node);
         }
-        if !course.spec.is_raw() && (fresh || seen.staged.is_none() || seen.frozen) {
-            let thaws = !fresh && seen.staged.is_some();
-            let why = if thaws { "it is frozen: it is thawed".to_owned() } else { wanted_by(course) };
+        if !course.spec.is_raw() && (fresh || seen.staged.is_none() || seen.frozen || has_to_grow(seen)) {
+            let why = match !fresh && seen.staged.is_some() {
+                true if seen.frozen => "it is frozen: it is thawed".to_owned(),
+                true => "its file system has still to grow to its device".to_owned(),
+                false => wanted_by(course),
+            };
             let node = graph.push(Action::Stage(stage(course, layout)), Risk::None, why);
             graph.edges(&before, node);
             before = vec![node];

@@ -246,9 +246,10 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
             Some(refuse("lost-filesystem", object, message, begin_anew(course)))
         }
         Probe::Known(signature) if signature.kind == fs.as_str() && is_same(record, signature) => None,
-        // Its owner has made what the manifest asks for now.
+        // Its owner has made what the manifest asks for now, on this very disk.
         Probe::Known(signature)
             if signature.kind != fs.as_str()
+                && !is_on_another_disk(course, record)
                 && course.spec.fs_type().is_some_and(|now| signature.kind == now.as_str()) =>
         {
             None
@@ -264,6 +265,12 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
             Some(refuse("wrong-identity", object, message, help))
         }
     }
+}
+
+/// Whether a device volume's path leads to another disk than the volume was on.
+fn is_on_another_disk(course: &Course<'_>, record: &VolumeRecord) -> bool {
+    let ObservedBacking::Device(now) = &course.seen.backing else { return false };
+    record.disk.as_ref().is_some_and(|was| was.is_another(&now.disk))
 }
 
 /// Whether a file system is the one that the record tells of, as far as it does.
@@ -294,6 +301,9 @@ fn device(course: &Course<'_>, backing: &DeviceBacking, device: &ObservedDevice,
             format!("{path} is {} now, what is shown at {} is another", device.block, publish.target.display());
         let help = "take the volume down (csictl destroy), check which device is the right one, apply again";
         refused.push(refuse("wrong-identity", object, message, help));
+    }
+    if let Some((message, help)) = device.is_an_image(&backing.path) {
+        refused.push(refuse("foreign", object, message, help));
     }
     if !device.holders.is_empty() && course.seen.staged.is_none() && course.seen.published.is_empty() {
         let message = format!("{path} is in use: {}", device.holders.join(", "));

@@ -7,6 +7,8 @@ mod figures;
 mod frozen;
 #[cfg(feature = "serve")]
 mod group;
+#[cfg(feature = "serve")]
+mod grown_once_mounted;
 mod growth;
 mod judged;
 mod kill;

@@ -21,8 +21,8 @@ pub struct Instead {
 impl Instead {
     /// `body` runs with `$REAL` as the real program and `$LOG` as a file of its own; `"$@"` are the arguments.
     pub fn of(place: &Place, name: &str, body: &str) -> Self {
-        let program = Path::new("/usr/sbin").join(name);
-        let program = fs::canonicalize(&program).unwrap();
+        let places = ["/usr/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(name));
+        let program = places.iter().find_map(|path| fs::canonicalize(path).ok()).unwrap();
         let real = place.join(format!("real-{name}"));
         fs::copy(&program, &real).unwrap();
         let log = place.join(format!("{name}.log"));

@@ -212,6 +212,7 @@ impl World {
             sector_size: 512,
             holders: Vec::new(),
             stands_on: Vec::new(),
+            shows_image_of: None,
         };
         self.seen(name).backing = ObservedBacking::Device(device);
         self
@@ -550,6 +551,7 @@ fn run_record<'a>(seen: &'a mut ObservedVolume, id: &VolumeId) -> &'a mut RunRec
         stage_options: Vec::new(),
         stage_capability: None,
         stage_attached: false,
+        grows: false,
         loop_index: None,
         device: None,
         directory: None,

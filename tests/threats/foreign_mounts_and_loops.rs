@@ -161,3 +161,66 @@ fn what_somebody_else_mounted_through_a_loop_of_his_own_is_not_copied() {
         place.ok(&["snapshot", "create", "p.data", "s", "--yes"]);
     }
 }
+
+/// The same of a snapshot, which is restored as it is. One that is only looked at, through a device that nobody can write to, harms nobody.
+#[test]
+fn a_snapshot_that_somebody_has_mounted_to_write_to_is_not_restored_and_not_cleared_away() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    place.ok(&["snapshot", "create", "p.data", "s", "--yes"]);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+    let (file, at) = (place.join("pool/p.s.snap"), place.join("theirs"));
+    fs::create_dir(&at).unwrap();
+    let attach = |words: &[&str]| losetup(&[&["-f", "--show"], words, &[file.to_str().unwrap()]].concat());
+    let up = |node: &str, flags| nix::mount::mount(Some(node), &at, Some("ext4"), flags, Some("noload")).unwrap();
+    let down = |node: &str| {
+        nix::mount::umount2(&at, nix::mount::MntFlags::UMOUNT_NOFOLLOW).unwrap();
+        losetup(&["-d", node]);
+    };
+    let theirs = attach(&["-r"]);
+    up(&theirs, MsFlags::MS_RDONLY);
+    place.ok(&["snapshot", "restore", "p.s", "one", "--yes"]);
+    down(&theirs);
+
+    let theirs = attach(&[]);
+    nix::mount::mount(Some(theirs.as_str()), &at, Some("ext4"), MsFlags::empty(), None::<&str>).unwrap();
+    let (code, said) = place.exit(&["snapshot", "restore", "p.s", "two", "--yes"]);
+    assert!(code == 5 && said.contains(&theirs), "{code}: {said}");
+    assert!(!place.join("pool/p.two.img").exists());
+    let (code, said) = place.exit(&["snapshot", "delete", "p.s", "--yes", "--approve", "snapshot.s=delete"]);
+    assert!(code == 5 && said.contains(&theirs) && file.exists(), "{code}: {said}");
+    // Without its record it is a stray file, which an approval may take, but not from under its user.
+    fs::remove_file(place.state().join("snapshots/p.s.json")).unwrap();
+    let gc = ["gc", "--config", "m.toml", "--yes", "--approve", "snapshot.p.s=delete"];
+    let (code, said) = place.exit(&gc);
+    assert!(code == 5 && file.exists(), "{code}: {said}");
+
+    down(&theirs);
+    place.ok(&gc);
+    assert!(!file.exists());
+}
+
+/// A clone whose pool lies on its own source would wait for itself: the source is frozen while it is copied.
+#[test]
+fn a_copy_that_would_lie_on_its_own_frozen_source_is_refused_at_once() {
+    let place = Place::new();
+    place.write("m.toml", ONE_VOLUME);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let (inside, bound) = (place.join("pods/web/data/pool"), place.join("bound"));
+    fs::create_dir(&inside).unwrap();
+    fs::create_dir(&bound).unwrap();
+    nix::mount::mount(Some(&inside), &bound, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let more = "[pools.inside]\npath = \"bound\"\n[volumes.copy]\ncapacity = \"16MiB\"\npool = \"inside\"\n\
+                image = { allocate = \"sparse\" }\nsource = { volume = \"data\" }\n[volumes.data]\npool = \"main\"\n";
+    place.write("more.toml", &ONE_VOLUME.replace("[volumes.data]\n", more));
+
+    let begun = std::time::Instant::now();
+    let (code, said) = place.exit(&["apply", "more.toml", "--yes"]);
+
+    assert!(code == 1 && said.contains("lies on the volume itself"), "{code} after {:?}: {said}", begun.elapsed());
+    assert_eq!(fs::read_dir(&inside).unwrap().count(), 0);
+    fs::write(place.join("pods/web/data/file"), "nothing is frozen").unwrap();
+    nix::mount::umount(&bound).unwrap();
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}

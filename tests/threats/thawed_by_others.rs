@@ -1,7 +1,8 @@
-//! Threat: somebody thaws what csictl holds frozen for a copy (a guest agent thaws all file systems, `fsfreeze --unfreeze`). Writers go on while
+//! Threat: a copy is made of what somebody writes to. Somebody thaws what csictl holds frozen for a copy (a guest agent thaws all file systems, `fsfreeze --unfreeze`). Writers go on while
 //! the copy is made, which may be torn: it is no snapshot.
 
 use std::fs;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,11 @@ use csictl::csi::proto::CreateVolumeGroupSnapshotRequest;
 use csictl::host::Host;
 use csictl::host::linux::LinuxHost;
 use csictl::model::Done;
+use nix::libc;
 
 use super::machine::ONE_VOLUME;
 use crate::support::Place;
+use crate::support::place::unwrapped;
 use crate::support::serving::Serving;
 
 /// Thaws a file system as soon as anybody has frozen it; whether it did, once it is told that all is over.
@@ -85,5 +88,37 @@ fn a_group_during_which_somebody_thawed_one_of_its_volumes_is_none() {
     take().unwrap();
     assert_eq!(snapshots(&place).len(), 2);
     drop(serving);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}
+
+/// Nobody can hold a raw device's writer still: what is read byte by byte meanwhile is of no one moment.
+#[test]
+fn a_snapshot_of_a_raw_volume_that_is_written_to_all_the_time_is_none() {
+    let place = Place::new();
+    let manifest = "version = 1\nproject = \"p\"\n[pools.main]\npath = \"pool\"\n[volumes.raw]\nvolume_mode = \"block\"\ncapacity = \"64MiB\"\n\
+                    [pods.db]\nroot = \"db\"\n[[pods.db.devices]]\nvolume = \"raw\"\npath = \"/raw\"\n";
+    place.write("m.toml", manifest);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let device = fs::OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(place.join("db/raw")).unwrap();
+    device.write_all_at(&vec![7; 32 << 20], 0).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let writer = thread::spawn(move || {
+        for n in 0_u64.. {
+            if told.load(Ordering::Relaxed) {
+                break;
+            }
+            device.write_all_at(&n.to_le_bytes().repeat(512), 0).unwrap();
+        }
+    });
+
+    let (code, said) = place.exit(&["snapshot", "create", "raw", "s", "--yes"]);
+
+    over.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    assert!(code != 0 && unwrapped(&said).contains("such a copy is torn"), "{code}: {said}");
+    assert_eq!(snapshots(&place), Vec::<String>::new());
+    place.ok(&["snapshot", "create", "raw", "s", "--yes"]);
+    assert_eq!(snapshots(&place), ["p.s.snap"]);
     place.ok(&["destroy", "m.toml", "--yes"]);
 }

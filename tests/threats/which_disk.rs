@@ -2,7 +2,7 @@
 //! disk but the one that was looked at is ever formatted or erased, and no file system in which somebody may have written since.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -240,4 +240,125 @@ fn nothing_is_made_in_a_pool_whose_files_others_may_exchange() {
     }
     assert_eq!(fs::read_dir(&pool).unwrap().count(), before);
     place.ok(&["destroy", "m.toml", "--yes"]);
+}
+
+/// Its owner makes another file system on the disk, and says so in the manifest: it is used, as one that csictl did not make. Another disk that
+/// holds one of that type is nobody's word for anything.
+#[test]
+fn a_file_system_that_its_owner_made_later_is_left_as_it_is_and_another_disks_is_refused() {
+    let place = Place::new();
+    used_disk(&place);
+    let xfs = DEVICE.replace("type = \"ext4\"", "type = \"xfs\"");
+    place.write("m.toml", &xfs);
+    let other = another_disk(&place, "mkfs.xfs -q -L VICTIM other; sync other");
+    let before = checksum(&other);
+
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+    assert!(code == 5 && said.contains("wrong-identity"), "{code}: {said}");
+    assert_eq!(checksum(&other), before);
+
+    shell(&place, &format!("ln -sfn $(losetup -j disk | cut -d: -f1) {LINK}"));
+    let node = fs::read_link(LINK).unwrap();
+    shell(&place, &format!("mkfs.xfs -q -f -d size=300m {}", node.display()));
+    place.ok(&["apply", "m.toml", "--yes"]);
+    assert!(record(&place).adopted, "what csictl did not make is not its own");
+    place.ok(&["plan", "m.toml", "--detailed-exitcode"]);
+    let size = LinuxHost::new().filesystem_size(Path::new(LINK), FsType::Xfs).unwrap();
+    assert_eq!(size.get(), 300 << 20);
+    release_both(&place);
+}
+
+/// The path of a disk leads to the loop device of another volume: its bytes are that one's, blank or not.
+#[test]
+fn the_loop_device_of_csictls_own_volume_is_no_disk_for_another() {
+    let place = Place::new();
+    let raw = "version = 1\nproject = \"q\"\n[pools.main]\npath = \"pool\"\n[volumes.raw]\nvolume_mode = \"block\"\ncapacity = \"64MiB\"\n\
+               image = { allocate = \"sparse\" }\nprevent_destroy = true\n[pods.db]\nroot = \"db\"\n[[pods.db.devices]]\nvolume = \"raw\"\npath = \"/raw\"\n";
+    place.write("raw.toml", raw);
+    place.ok(&["apply", "raw.toml", "--yes"]);
+    let image = place.join("pool/q.raw.img");
+    let before = checksum(&image);
+    disk(&place, "true");
+    shell(&place, &format!("ln -sfn $(losetup -j {} | cut -d: -f1) {LINK}", image.display()));
+    for manifest in [
+        DEVICE.to_owned(),
+        DEVICE.replace("fs = { type = \"ext4\" }\n", "volume_mode = \"block\"\n").replace("mounts", "devices"),
+    ] {
+        place.write("m.toml", &manifest);
+        for words in [&["plan", "m.toml"][..], &["apply", "m.toml", "--yes", "--approve", "volume.data=wipe"]] {
+            let (code, said) = place.exit(words);
+            assert!(code == 5 && said.contains("q.raw"), "{words:?}: {code}: {said}");
+        }
+    }
+    assert_eq!(checksum(&image), before);
+    place.ok(&["destroy", "raw.toml", "--yes"]);
+    release_both(&place);
+}
+
+#[test]
+fn files_on_a_disk_that_csictl_did_not_format_keep_owner_group_and_mode() {
+    let place = Place::new();
+    let content = "truncate -s 64M disk; mkfs.ext4 -q -L foreign disk; mkdir m; mount -o loop disk m; echo k > m/secret; chmod 600 m/secret; umount m";
+    place.write(
+        "m.toml",
+        &DEVICE
+            .replace("root = \"pods\"\n", "root = \"pods\"\nfs_group = 2000\n")
+            .replace("fs = {", "owner = \"7:7\"\nmode = \"0711\"\nfs = {"),
+    );
+    disk(&place, content);
+
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+
+    assert!(code == 0 && said.contains("csictl did not make that file system"), "{code}: {said}");
+    let facts = |path: &str| {
+        fs::metadata(place.join(path)).map(|facts| (facts.uid(), facts.gid(), facts.mode() & 0o7777)).unwrap()
+    };
+    assert_eq!(facts("pods/data/secret"), (0, 0, 0o600));
+    assert_eq!(facts("pods/data"), (0, 0, 0o755));
+    release_both(&place);
+}
+
+/// In another mount namespace nothing here shows the mount; only who asks for the disk alone is told.
+#[test]
+fn a_raw_disk_that_is_mounted_in_another_mount_namespace_is_not_given_away() {
+    let place = Place::new();
+    disk(&place, "truncate -s 64M disk; mkfs.ext4 -q disk; mkdir m");
+    let mut holder = Command::new("unshare");
+    let line = format!("mount {LINK} {}; echo up; exec sleep 600", place.join("m").display());
+    holder.args(["--mount", "--propagation", "private", "sh", "-ec", &line]).stdout(std::process::Stdio::piped());
+    let mut holder = holder.spawn().unwrap();
+    let mut said = [0; 3];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut said).unwrap();
+    place.write(
+        "m.toml",
+        &DEVICE.replace("fs = { type = \"ext4\" }\n", "volume_mode = \"block\"\n").replace("mounts", "devices"),
+    );
+
+    let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(code == 5 && said.contains("for himself alone"), "{code}: {said}");
+    place.ok(&["apply", "m.toml", "--yes"]);
+    release_both(&place);
+}
+
+/// The disk is gone, its mount was taken away by hand, and somebody mounted another there.
+#[test]
+fn what_was_mounted_in_the_place_of_a_disk_that_is_gone_stays() {
+    let place = Place::new();
+    used_disk(&place);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    nix::mount::umount(&place.join("pods/data")).unwrap();
+    let other = another_disk(&place, "mkfs.ext4 -q other; sync other");
+    shell(&place, &format!("mount {LINK} pods/data; echo theirs > pods/data/theirs"));
+    fs::remove_file(LINK).unwrap();
+
+    let _ = place.exit(&["destroy", "m.toml", "--yes"]);
+
+    assert_eq!(fs::read_to_string(place.join("pods/data/theirs")).unwrap(), "theirs\n");
+    nix::mount::umount(&place.join("pods/data")).unwrap();
+    shell(&place, &format!("ln -s $(losetup -j disk | cut -d: -f1) {LINK}"));
+    assert!(other.exists());
+    release_both(&place);
 }

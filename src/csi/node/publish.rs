@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::model::action::UnpublishRequest;
 use crate::model::device::LOOP_MAJOR;
 use crate::model::record::Recorded;
-use crate::model::{Owner, Propagation, PublishKind, PublishSpec, VolumeId, VolumeMode};
+use crate::model::{Done, Owner, Propagation, PublishKind, PublishSpec, VolumeId, VolumeMode};
 
 pub(super) async fn node_publish_volume(
     plugin: &Plugin,
@@ -74,10 +74,28 @@ pub(super) async fn node_publish_volume(
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);
         ask::not_below_a_file(plugin, "target_path", &publish.target)?;
-        plugin.driver().publish(&publish).map_err(ask::failed)
+        let outcome = plugin.driver().publish(&publish).map_err(ask::failed)?;
+        if outcome.done == Done::Changed {
+            warn_of_private(plugin, &publish);
+        }
+        Ok(outcome)
     };
     plugin.run(&[id.as_str()], Lane::Kernel, work).await?;
     Ok(NodePublishVolumeResponse {})
+}
+
+/// A mount that only csictl's own mount namespace sees is none for the orchestrator, whatever the answer says.
+fn warn_of_private(plugin: &Plugin, publish: &PublishSpec) {
+    let parent = publish.target.parent().unwrap_or(&publish.target);
+    if let Some(mount) = plugin.driver().host().seen_only_here(parent) {
+        tracing::warn!(
+            volume_id = %publish.volume,
+            "{} is seen in csictl's own mount namespace only: {} is mounted there without shared propagation; give the container that \
+             directory with mountPropagation: Bidirectional (Kubernetes), propagation = \"rshared\" (Nomad)",
+            publish.target.display(),
+            mount.target.display()
+        );
+    }
 }
 
 pub(super) async fn node_unpublish_volume(

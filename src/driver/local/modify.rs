@@ -19,7 +19,7 @@ pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome>
 }
 
 /// The spec as it is, with what differs only in the manifest's words: another path to the same device, another file system that its
-/// owner has made on it already.
+/// owner has made on that disk already.
 fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) -> Result<VolumeSpec> {
     let mut is = record.spec.clone();
     let (Backing::Device(was), Backing::Device(asked)) = (&mut is.backing, &wanted.backing) else { return Ok(is) };
@@ -31,7 +31,9 @@ fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) ->
             was.path.clone_from(&asked.path);
         }
     }
+    let another_disk = record.disk.as_ref().is_some_and(|was| was.is_another(&now.disk));
     if is.fs_type() != wanted.fs_type()
+        && !another_disk
         && let (Some(fs), Probe::Known(found)) = (wanted.fs_type(), s.host().probe(&asked.path))
         && found.kind == fs.as_str()
         && let Some(was) = &mut is.fs
@@ -39,6 +41,8 @@ fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) ->
         was.fs_type = fs;
         record.fs_uuid = found.uuid.and_then(|uuid| uuid.parse().ok());
         record.format = FormatMark::Done;
+        // csictl did not make it, and leaves it as it is.
+        record.adopted = true;
     }
     Ok(is)
 }

@@ -336,6 +336,10 @@ fn shown(s: &Session<'_>, own: &Own, record: &VolumeRecord, publish: &PublishSpe
         (Backing::Device(backing), PublishKind::Device) => {
             let device = guard::device(s, backing)?;
             guard::is_its_raw_disk(s, record, backing, &device)?;
+            let up = s.run.present().is_some_and(|run| run.staging_path.is_some() || !run.publishes.is_empty());
+            if !up {
+                guard::device_is_unclaimed(s, backing, &device)?;
+            }
             Ok(Shown { source: backing.path.clone(), expect: device.block })
         }
         _ => {

@@ -96,24 +96,17 @@ pub(super) fn make(
     Ok(())
 }
 
-/// xfs and btrfs grow only while mounted.
-pub(super) fn grow_mounted(
-    s: &Session<'_>,
-    record: &VolumeRecord,
-    storage: &Storage,
-    mount_point: &Path,
-) -> Result<()> {
-    let Some(fs) = &record.spec.fs else { return Ok(()) };
+/// Whether its file system, not mounted yet, is smaller than its device and can grow only once it is: xfs and btrfs.
+pub(super) fn grows_mounted(s: &Session<'_>, record: &VolumeRecord, storage: &Storage) -> Result<bool> {
+    let Some(fs) = &record.spec.fs else { return Ok(false) };
     let can = fs.fs_type != FsType::Ext4 && growth::can_reach(Some(fs.fs_type), Capacity::bytes(storage.size));
-    if storage.verified || !can || !is_short(s, record, storage)? {
-        return Ok(());
-    }
-    let request = GrowRequest {
-        device: storage.node.clone(),
-        fs: fs.fs_type,
-        mount_point: Some(mount_point.to_owned()),
-        files: None,
-    };
+    Ok(!storage.verified && can && is_short(s, record, storage)?)
+}
+
+/// Grows it.
+pub(super) fn grow_mounted(s: &Session<'_>, record: &VolumeRecord, node: PathBuf, mount_point: &Path) -> Result<()> {
+    let Some(fs) = &record.spec.fs else { return Ok(()) };
+    let request = GrowRequest { device: node, fs: fs.fs_type, mount_point: Some(mount_point.to_owned()), files: None };
     s.host().grow_filesystem(&request, s.lock.own()).map_err(|error| s.fail(error)).map(drop)
 }
 

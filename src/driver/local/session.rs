@@ -236,6 +236,7 @@ impl<'a> Session<'a> {
                 stage_options: Vec::new(),
                 stage_capability: None,
                 stage_attached: false,
+                grows: false,
                 loop_index: None,
                 device: None,
                 directory: None,
@@ -248,6 +249,7 @@ impl<'a> Session<'a> {
             run.mount_namespace = facts.mount_namespace;
             run.staging_path = None;
             run.stage_options.clear();
+            run.grows = false;
             run.publishes.clear();
             run.device = None;
             run.directory = None;

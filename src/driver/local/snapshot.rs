@@ -245,6 +245,7 @@ pub(super) fn delete_snapshot(driver: &LocalDriver, request: &DeleteSnapshotRequ
             ));
         }
         Some(image) => {
+            guard::not_attached(driver.host(), &object, &record.path, image.file)?;
             driver.host().remove_image(&record.path, Some(image.file)).map_err(fail)?;
             deleted::stays_away(driver.host(), driver.layout(), &record.path).map_err(fail)?;
         }

@@ -2,10 +2,11 @@
 //! copy where somebody may be writing to it.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode};
+use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode, Observe};
 use crate::model::record::{Recorded, VolumeRecord};
 use crate::model::{Capacity, FileId, FsType, FsUuid, LoopDevice, ObjectRef, SectorSize, SnapshotId, Source, VolumeId};
 use crate::state::VolumeLock;
@@ -14,6 +15,10 @@ use super::own::{self, Own};
 use super::session::{Session, host_failure, state_error, with_help};
 use super::{LocalDriver, growth, guard};
 
+/// How often a raw device in use is copied before it is given up.
+const RAW_TRIES: u32 = 3;
+/// Longer than the kernel's clock for times of files takes from one value to the next.
+const TICK: Duration = Duration::from_millis(20);
 /// A pool with less is full: a file system's own bookkeeping takes that much.
 const FULL: u64 = 1 << 20;
 
@@ -117,17 +122,21 @@ enum OwnMount {
     Writable(PathBuf),
 }
 
-/// What somebody else mounted through the volume's loop device may be written to while it is copied, and is not csictl's to freeze.
-fn not_mounted_by_others(s: &Session<'_>, device: &LoopDevice) -> Result<()> {
-    let here = s.host().device(&device.node()).map_err(|error| s.fail(error))?.map(|seen| seen.holders);
-    let elsewhere = s.host().holders(device.block, None).unwrap_or_default();
+/// What somebody else mounted through an image's loop device may be written to while it is copied, and is not csictl's to freeze.
+fn not_mounted_by_others(host: &dyn Observe, object: &ObjectRef, device: &LoopDevice) -> Result<()> {
+    if device.read_only {
+        return Ok(());
+    }
+    let here = host.device(&device.node()).map_err(|error| host_failure(object, error))?.map(|seen| seen.holders);
+    let elsewhere = host.holders(device.block, None).unwrap_or_default();
     let mounts = elsewhere.iter().flat_map(|holder| &holder.what).filter(|what| what.starts_with("mount ")).cloned();
     let used: Vec<String> = here.into_iter().flatten().chain(mounts).collect();
     if used.is_empty() {
         return Ok(());
     }
-    Err(s.refuse(
+    Err(DriverError::refused(
         Refusal::Busy,
+        object.clone(),
         format!("{} is in use, and not by csictl: {}", device.node().display(), used.join(", ")),
         "a copy of what somebody may be writing to is torn: take that mount away, or mount the volume with csictl",
     ))
@@ -186,7 +195,7 @@ impl LocalDriver {
                 match self.own_mount(&s, &record)? {
                     OwnMount::Writable(mount_point) => freeze = Some((mount_point, device.node())),
                     OwnMount::ReadOnly => {}
-                    OwnMount::None => not_mounted_by_others(&s, device)?,
+                    OwnMount::None => not_mounted_by_others(s.host(), &s.object(), device)?,
                 }
             }
         }
@@ -268,6 +277,10 @@ impl LocalDriver {
             let message = format!("its file {} is gone", record.path.display());
             return refuse(Refusal::WrongIdentity, message, "bring the file back, or delete the snapshot");
         };
+        let attached = self.host().loop_of_image(&image.path, image.file, None);
+        if let Some(device) = attached.map_err(|error| host_failure(&object, error))? {
+            not_mounted_by_others(self.host(), &object, &device)?;
+        }
         let identity = image.identity.as_ref();
         Ok(Origin {
             object: object.clone(),
@@ -297,12 +310,12 @@ impl Origin<'_> {
         let host = driver.host();
         let fail = |error: HostError| host_failure(&self.object, error);
         if let Some(node) = &self.raw_node {
-            host.flush_device(node).map_err(fail)?;
-            notes.push(format!("{} is in use as a raw device: the copy is what a power cut would leave", self.object));
+            return self.copy_raw(driver, lock, request, (node, notes));
         }
         let Some((mount_point, node)) = &self.freeze else {
             return host.copy_image(request, lock.own()).map_err(fail);
         };
+        self.not_onto_itself(driver, mount_point, &request.to_part)?;
         let frozen = self.freeze_at(driver, mount_point)?;
         let request = &CopyRequest { until: Some(frozen.until()), ..request.clone() };
         let method = host.flush_device(node).and_then(|()| host.copy_image(request, lock.own()));
@@ -316,6 +329,63 @@ impl Origin<'_> {
         // What was read after the thaw may be torn: it is no copy of any moment.
         let removed = host.remove_image(&request.to_part, None).err().map(Box::new);
         Err(not_of_one_moment(driver, &self.object, &self.path, Some(until), removed))
+    }
+
+    /// Copies what a raw device shows, whose writer nothing can hold still: what is read in a moment (reflink) is what a power cut would leave; what
+    /// takes longer is of one moment only if nobody wrote meanwhile, which the file's time tells.
+    fn copy_raw(
+        &self,
+        driver: &LocalDriver,
+        lock: &VolumeLock,
+        request: &CopyRequest,
+        (node, notes): (&Path, &mut Vec<String>),
+    ) -> Result<CopyMethod> {
+        let host = driver.host();
+        let fail = |error: HostError| host_failure(&self.object, error);
+        let written = || {
+            let facts = host.stat(&self.path).map_err(fail)?;
+            Ok::<_, DriverError>(facts.map(|facts| (facts.modified, facts.modified_nanos)))
+        };
+        for _ in 0..RAW_TRIES {
+            host.flush_device(node).map_err(fail)?;
+            let before = written()?;
+            // Two writes in one tick of the kernel's clock have one time.
+            sleep(TICK);
+            let method = host.copy_image(request, lock.own()).map_err(fail)?;
+            if method == CopyMethod::Reflink || written()? == before {
+                notes.push(format!(
+                    "{} is in use as a raw device: the copy is what a power cut would leave",
+                    self.object
+                ));
+                return Ok(method);
+            }
+            host.remove_image(&request.to_part, None).map_err(fail)?;
+        }
+        Err(DriverError::refused(
+            Refusal::Busy,
+            self.object.clone(),
+            format!("it was written to each of the {RAW_TRIES} times that it was copied: such a copy is torn"),
+            "stop who writes to it for as long as that takes, or put the pool on xfs or btrfs, where a copy takes no time",
+        ))
+    }
+
+    /// Refuses a copy that would be written to the very file system which is held still for it.
+    fn not_onto_itself(&self, driver: &LocalDriver, mount_point: &Path, copy: &Path) -> Result<()> {
+        let device = |path: &Path| {
+            let facts = driver.host().stat(path).map_err(|error| host_failure(&self.object, error))?;
+            Ok(facts.map(|facts| facts.file.device))
+        };
+        let folder = copy.parent().unwrap_or(Path::new("/"));
+        let (frozen, into) = (device(mount_point)?, device(folder)?);
+        if frozen.is_none() || frozen != into {
+            return Ok(());
+        }
+        Err(DriverError::refused(
+            Refusal::Unsupported,
+            self.object.clone(),
+            format!("{} lies on the volume itself, which is frozen while it is copied", folder.display()),
+            "keep pools off the volumes themselves, or unstage the volume first",
+        ))
     }
 
     /// Whether somebody may be writing to its raw device now, which nothing can hold still.

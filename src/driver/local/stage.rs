@@ -53,12 +53,16 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
         // A killed snapshot, or anybody, may have left it frozen, and its writers unkillable.
         let thawed = freezing::thaw(s, &request.staging_path);
         done = restage(s, &record, request, &options, stack.ours.len())?;
+        if run.grows && ready::is_writable(&options) {
+            grow_staged(s, &record, &request.staging_path)?;
+            done = Done::Changed;
+        }
         if thawed == Done::Changed {
             done = thawed;
             notes.push(freezing::NOTE.to_owned());
         }
     }
-    let mut intent = run;
+    let mut intent = RunRecord { grows: false, ..run };
     intent.staging_path = Some(request.staging_path.clone());
     intent.stage_options.clone_from(&request.mount_options);
     intent.stage_capability.clone_from(&request.capability);
@@ -83,6 +87,7 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
                 loop_index: None,
                 device: None,
                 directory: None,
+                grows: s.run.present().is_some_and(|run| run.grows),
                 publishes,
                 ..before
             };
@@ -158,6 +163,9 @@ fn stage_raw(s: &mut Session<'_>, record: VolumeRecord, request: &StageRequest) 
         Backing::Device(backing) => {
             let device = guard::device(s, &backing)?;
             guard::is_its_raw_disk(s, &record, &backing, &device)?;
+            if run.staging_path.is_none() {
+                guard::device_is_unclaimed(s, &backing, &device)?;
+            }
             note_disk(s, record.clone(), Some(&device.disk))?;
         }
         Backing::Directory(_) | Backing::Tmpfs(_) => {}
@@ -247,6 +255,16 @@ fn restage(
         done = Done::Changed;
     }
     Ok(done)
+}
+
+/// Grows what was mounted by a run that was killed before it had grown it.
+fn grow_staged(s: &Session<'_>, record: &VolumeRecord, staging_path: &Path) -> Result<()> {
+    let node = match &record.spec.backing {
+        Backing::Image(_) => own::loop_of(s, record)?.map(|device| device.node()),
+        Backing::Device(device) => Some(device.path.clone()),
+        Backing::Directory(_) | Backing::Tmpfs(_) => None,
+    };
+    node.map_or(Ok(()), |node| ready::grow_mounted(s, record, node, staging_path))
 }
 
 /// The mount of a volume; `node` is its block device, looked up when it is not at hand.
@@ -350,6 +368,8 @@ fn mount(
     }
     let node = block.as_ref().map(|storage| (storage.node.clone(), storage.block));
     let mount = fs_mount(s, record, request, options, node)?;
+    let growing = block.as_ref().filter(|_| ready::is_writable(&mount.options));
+    intent.grows = growing.map_or(Ok(false), |storage| ready::grows_mounted(s, record, storage))?;
     // Written before the mount, so that one a killed run leaves is known to be csictl's.
     s.put_run(intent)?;
     s.host().mount(&mount).map_err(|error| ready::explain(s, record, block.as_ref(), s.fail(error)))?;
@@ -360,10 +380,24 @@ fn mount(
     if let Some(storage) = &block {
         *record = note_disk(s, record.clone(), storage.disk.as_ref())?;
     }
-    if let Some(storage) = block.as_ref().filter(|_| ready::is_writable(&mount.options)) {
-        ready::grow_mounted(s, record, storage, &request.staging_path)?;
+    if let Some(storage) = block.filter(|_| s.run.present().is_some_and(|run| run.grows)) {
+        if let Err(error) = ready::grow_mounted(s, record, storage.node, &request.staging_path) {
+            // Staged, it would look as if it were done. What cannot be taken away stays marked.
+            let own = Own::of(s, Some(record))?;
+            let root = own::staging_root(s, &request.staging_path);
+            if own.unmount_all(s, &request.staging_path, &root).is_ok() {
+                not_growing(s)?;
+            }
+            return Err(error);
+        }
+        not_growing(s)?;
     }
     Ok(())
+}
+
+fn not_growing(s: &mut Session<'_>) -> Result<()> {
+    let run = s.run_or_new()?;
+    s.put_run(RunRecord { grows: false, ..run })
 }
 
 /// Writes down which disk is in use, so that another one at the same path is known to be another.
@@ -391,9 +425,14 @@ pub(super) fn own_root(
     if !wanted || spec.access_mode.read_only() {
         return Ok(Done::Already);
     }
-    if matches!(spec.backing, Backing::Directory(_)) && !record.made_directory {
+    let of_others = match &spec.backing {
+        Backing::Directory(_) if !record.made_directory => Some("directory"),
+        Backing::Device(_) if record.adopted => Some("file system"),
+        _ => None,
+    };
+    if let Some(what) = of_others {
         if new {
-            notes.push("owner, mode and fs_group are left as they are: csictl did not make that directory".to_owned());
+            notes.push(format!("owner, mode and fs_group are left as they are: csictl did not make that {what}"));
         }
         return Ok(Done::Already);
     }

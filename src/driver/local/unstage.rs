@@ -67,6 +67,7 @@ pub(super) fn unstage(driver: &LocalDriver, request: &UnstageRequest) -> Result<
         }
         run.stage_options.clear();
         run.stage_capability = None;
+        run.grows = false;
         run.publishes.clear();
         run.device = None;
         run.directory = None;

@@ -5,8 +5,11 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
 use super::errors::{failed, wrong};
-use super::{lookup, sys};
+use super::{identity, lookup, sys};
 use crate::host::{ErrorKind, Result};
 use crate::model::observed::ObservedDevice;
 use crate::model::{BlockId, Capacity, DiskId};
@@ -55,6 +58,7 @@ pub fn observe(path: &Path, boot: &str) -> Result<Option<ObservedDevice>> {
         sector_size: first_word(&disk, &["queue/logical_block_size"]).and_then(|text| text.parse().ok()).unwrap_or(512),
         holders: holders(block, &folder)?,
         stands_on: stands_on(block),
+        shows_image_of: shows_image_of(&folder),
     }))
 }
 
@@ -77,6 +81,22 @@ pub fn node(block: BlockId, meant: &Path) -> Result<PathBuf> {
     }
     let cause = format!("{} is not device {block}, which {} led to", node.display(), meant.display());
     Err(wrong(ErrorKind::Foreign, ACT, meant, cause))
+}
+
+/// Whether somebody has claimed a device: whoever asks to have it alone, for a moment, is told.
+pub fn is_claimed(path: &Path) -> Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match openat(CWD, path, flags, Mode::empty()) {
+        Ok(_) => Ok(false),
+        Err(Errno::BUSY) => Ok(true),
+        Err(error) => Err(failed("ask for", path)(error.into())),
+    }
+}
+
+/// Whose image a loop device shows, by the image's own word.
+fn shows_image_of(folder: &Path) -> Option<String> {
+    let file = word(&folder.join("loop/backing_file"))?;
+    Some(identity::read(Path::new(&file)).ok()??.id)
 }
 
 /// Every device below one: the disk of a partition, what dm and md made it from, the device that a loop device shows.

@@ -86,6 +86,7 @@ fn facts(metadata: &fs::Metadata) -> FileFacts {
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
         modified: metadata.mtime(),
+        modified_nanos: metadata.mtime_nsec(),
     }
 }
 

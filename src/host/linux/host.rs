@@ -169,6 +169,14 @@ impl Observe for LinuxObserve {
         path::observe_target(trusted_root, target)
     }
 
+    fn is_claimed(&self, path: &Path) -> Result<bool> {
+        device::is_claimed(path)
+    }
+
+    fn seen_only_here(&self, directory: &Path) -> Option<Mount> {
+        lookup::seen_only_here(directory)
+    }
+
     fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {
         Ok(who::namespace_lives(mount_namespace))
     }
@@ -277,6 +285,14 @@ impl Observe for LinuxHost {
 
     fn target(&self, trusted_root: &Path, target: &Path) -> Result<ObservedTarget> {
         self.observe.target(trusted_root, target)
+    }
+
+    fn is_claimed(&self, path: &Path) -> Result<bool> {
+        self.observe.is_claimed(path)
+    }
+
+    fn seen_only_here(&self, directory: &Path) -> Option<Mount> {
+        self.observe.seen_only_here(directory)
     }
 
     fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +77,16 @@ pub fn mount_of(fd: BorrowedFd<'_>, object: &Path) -> Result<(Mount, bool)> {
     let told = statx(fd, c"", flags, MNT_ID_UNIQUE).map_err(|error| failed(act, object)(error.into()))?;
     let (top, is_root) = named(told, fd, c"", flags, mask::WHOLE, object)?;
     Ok((top.mount, is_root))
+}
+
+/// The mount that a directory lies on, if it is not shared and this is not the mount namespace of the machine's first process. Where csictl is that
+/// process itself, as in a container, nothing tells, and it is taken to be another.
+pub fn seen_only_here(directory: &Path) -> Option<Mount> {
+    let machines = || Some(super::who::facts_namespace("self")? == super::who::facts_namespace("1")?);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = openat(CWD, directory, flags, Mode::empty()).ok()?;
+    let (mount, _) = mount_of(opened.as_fd(), directory).ok()?;
+    (!mount.shared && (std::process::id() == 1 || machines() != Some(true))).then_some(mount)
 }
 
 /// The mount that is seen at a place.

@@ -76,10 +76,12 @@ impl Machine {
             NodeKind::Block(block) => (FileKind::Block, Some(*block), 0, 0),
         };
         let file = self.file_id(&spot);
-        // There is no clock here: everything has just been written.
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        // There is no clock here: everything was written when it began.
+        static BEGUN: std::sync::LazyLock<u64> =
+            std::sync::LazyLock::new(|| std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs());
+        let now = *BEGUN;
         let (uid, gid, mode, modified) = (node.uid, node.gid, node.mode, now.cast_signed());
-        Ok(Some(FileFacts { kind, file, device, size, allocated, uid, gid, mode, modified }))
+        Ok(Some(FileFacts { kind, file, device, size, allocated, uid, gid, mode, modified, modified_nanos: 0 }))
     }
 
     fn image(&self, path: &Path) -> Result<Option<ObservedImage>> {
@@ -134,6 +136,7 @@ impl Machine {
                 sector_size: disk.sector_size,
                 holders: disk.holders.clone(),
                 stands_on: Vec::new(),
+                shows_image_of: None,
             }));
         }
         let l = self.loops.get(&block.minor).filter(|l| l.device.block == block);
@@ -150,6 +153,7 @@ impl Machine {
             sector_size: l.device.sector_size,
             holders: Vec::new(),
             stands_on: Vec::new(),
+            shows_image_of: None,
         }))
     }
 

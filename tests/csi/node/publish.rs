@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 
 use csictl::csi::proto::volume_capability::access_mode::Mode;
 use csictl::model::FsType;
+use nix::mount::{MsFlags, mount};
 use tonic::Code;
 
 use super::{Rig, mounted_at};
@@ -187,4 +188,34 @@ fn a_parent_that_is_missing_is_made_and_a_group_given() {
     rig.serving.ok(rig.serving.node().node_unpublish_volume(calls::unpublish(&id, &deep)));
     assert!(!rig.path("pods").exists(), "what was made for it goes with it");
     rig.unstage(&id);
+}
+
+/// A mount that the orchestrator does not see is none for it: it is told where the directory should have been shared and is not.
+#[test]
+fn a_target_whose_mount_nobody_outside_sees_is_warned_of() {
+    for (flags, warned) in [(MsFlags::MS_PRIVATE, true), (MsFlags::MS_SHARED, false)] {
+        let rig = Rig::new();
+        let id = rig.volume("vol-1", Some(FsType::Ext4), 16);
+        let capability = mounted("", &[]);
+        let staged = rig.stage(&id, &capability);
+        let pods = rig.path("pods");
+        fs::create_dir_all(&pods).unwrap();
+        mount(Some(&pods), &pods, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        mount(None::<&str>, &pods, None::<&str>, flags, None::<&str>).unwrap();
+        let target = pods.join("web");
+
+        rig.serving.ok(rig.serving.node().node_publish_volume(calls::publish(
+            &id,
+            &staged,
+            &target,
+            &capability,
+            false,
+        )));
+
+        let log = rig.serving.log();
+        assert_eq!(log.contains("without shared propagation"), warned, "{log}");
+        rig.serving.ok(rig.serving.node().node_unpublish_volume(calls::unpublish(&id, &target)));
+        rig.unstage(&id);
+        nix::mount::umount(&pods).unwrap();
+    }
 }

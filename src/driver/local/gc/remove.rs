@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::driver::local::session::{host_failure, state_error};
-use crate::driver::local::{deleted, group};
+use crate::driver::local::{deleted, group, guard};
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{Host, HostError, LockMode, Unmount};
 use crate::model::device::LOOP_MAJOR;
@@ -81,14 +81,13 @@ pub fn remove(
                 let help = "apply its manifest, which adopts it, and set prevent_destroy = false there first";
                 return Err(DriverError::refused(Refusal::Protected, object, message, help));
             }
-            if let Some(device) = host.loop_of_image(path, *file, None).map_err(fail)? {
-                let message = format!("{} is attached to {}", path.display(), device.node().display());
-                let help = format!("csictl who {} shows who holds it", device.node().display());
-                return Err(DriverError::refused(Refusal::Busy, object, message, help));
-            }
+            guard::not_attached(host, &object, path, *file)?;
             remove_file(host, layout, path, *file).map_err(fail)
         }
-        Leftover::Snapshot { path, file, .. } => remove_file(host, layout, path, *file).map_err(fail),
+        Leftover::Snapshot { path, file, .. } => {
+            guard::not_attached(host, &object, path, *file)?;
+            remove_file(host, layout, path, *file).map_err(fail)
+        }
         Leftover::Loop { index, file, .. } => host.detach_loop(*index, *file).map_err(fail),
         Leftover::Mount { target, .. } => {
             let Some(top) = host.mounts_at(target).map_err(fail)?.into_iter().next_back() else {

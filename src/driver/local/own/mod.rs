@@ -244,7 +244,9 @@ impl Own {
                 let makes = if self.was.is_directory {
                     mount.is_of_removed()
                 } else {
-                    FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type)
+                    // Of btrfs the kernel shows another number than that of its device.
+                    let same = |block: BlockId| mount.device == block || mount.fs_type == FsType::Btrfs.as_str();
+                    self.was.device.is_none_or(same) && FsType::ALL.iter().any(|fs| fs.as_str() == mount.fs_type)
                 };
                 recorded() && (makes || path.starts_with(s.layout().staging()) || is_recorded_node(s, path))
             }

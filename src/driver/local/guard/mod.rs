@@ -3,17 +3,20 @@
 use std::path::Path;
 
 use crate::driver::{DriverError, Refusal, Result};
-use crate::host::{FormatRequest, Made};
-use crate::model::observed::{ObservedDevice, ObservedImage};
+use crate::host::{FormatRequest, Host, Made};
+use crate::model::observed::ObservedImage;
 use crate::model::record::{FormatMark, ImageIdentity, VolumeRecord};
 use crate::model::{
-    Approval, Backing, Capacity, DeviceBacking, DiskId, FileId, FormatPolicy, FsSpec, FsType, FsUuid, ImageBacking,
-    Loss,
+    Approval, Backing, Capacity, DiskId, FileId, FormatPolicy, FsSpec, FsType, FsUuid, ImageBacking, Loss,
 };
 use crate::model::{LoopDevice, ObjectRef, Owner, Probe, SectorSize, Signature, VolumeSpec, pool_is_open};
 
-use super::session::Session;
+use super::session::{Session, host_failure};
 use super::{LocalDriver, mounted, own};
+
+mod device;
+
+pub(super) use device::{device, device_is_free, device_is_unclaimed, is_its_disk, is_its_raw_disk};
 
 /// Whether an image is this volume's by its own word.
 pub(super) fn is_image_of(identity: Option<&ImageIdentity>, spec: &VolumeSpec) -> bool {
@@ -124,40 +127,6 @@ pub(super) fn image(s: &Session<'_>, record: &VolumeRecord, backing: &ImageBacki
     Ok(image)
 }
 
-/// The device of a volume, proven to be the one expected.
-pub(super) fn device(s: &Session<'_>, backing: &DeviceBacking) -> Result<ObservedDevice> {
-    let path = backing.path.display();
-    let Some(device) = s.host().device(&backing.path).map_err(|error| s.fail(error))? else {
-        return Err(s.refuse(
-            Refusal::NotFound,
-            format!("no block device is at {path}"),
-            "plug it in, or correct device.path in the manifest",
-        ));
-    };
-    let wrong = |what: &str, is: String, expected: String| {
-        Err(s.refuse(
-            Refusal::WrongIdentity,
-            format!("{path} has {what} {is}, expected is {expected}; nothing was written to it"),
-            "make sure it is the right device, then correct device.expect in the manifest",
-        ))
-    };
-    let expect = &backing.expect;
-    if let Some(size) = expect.size
-        && size.get().abs_diff(device.size.get()) > size.get() / 100
-    {
-        return wrong("size", device.size.to_string(), size.to_string());
-    }
-    let text = |value: Option<&String>| value.map_or_else(|| "none it tells".to_owned(), |v| format!("'{}'", v.trim()));
-    for (what, expected, is) in [("serial number", &expect.serial, &device.serial), ("WWN", &expect.wwn, &device.wwn)] {
-        if let Some(expected) = expected
-            && is.as_deref().map(str::trim) != Some(expected.trim())
-        {
-            return wrong(what, text(is.as_ref()), format!("'{expected}'"));
-        }
-    }
-    Ok(device)
-}
-
 /// Refuses to make files in a pool in which others than root could exchange them.
 pub(super) fn pool_is_private(driver: &LocalDriver, object: &ObjectRef, pool: &Path) -> Result<()> {
     let Some(open_to) = mounted::open_to(driver.host(), pool) else { return Ok(()) };
@@ -165,16 +134,14 @@ pub(super) fn pool_is_private(driver: &LocalDriver, object: &ObjectRef, pool: &P
     Err(DriverError::refused(Refusal::UnsafePath, object.clone(), message, help))
 }
 
-/// Refuses a device that somebody else holds.
-pub(super) fn device_is_free(s: &Session<'_>, backing: &DeviceBacking, device: &ObservedDevice) -> Result<()> {
-    if device.holders.is_empty() {
-        return Ok(());
-    }
-    Err(s.refuse(
-        Refusal::Busy,
-        format!("{} is in use: {}", backing.path.display(), device.holders.join(", ")),
-        "release it there first",
-    ))
+/// Refuses to remove what a loop device shows: whoever attached it uses it.
+pub(super) fn not_attached(host: &dyn Host, object: &ObjectRef, path: &Path, file: FileId) -> Result<()> {
+    let device = host.loop_of_image(path, file, None).map_err(|error| host_failure(object, error))?;
+    let Some(device) = device else { return Ok(()) };
+    let node = device.node();
+    let message = format!("{} is attached to {}", path.display(), node.display());
+    let help = format!("csictl who {} shows who holds it", node.display());
+    Err(DriverError::refused(Refusal::Busy, object.clone(), message, help))
 }
 
 /// What has to be done to the storage before it can be mounted.
@@ -326,17 +293,6 @@ pub(super) fn came_to_its_end(s: &Session<'_>, fs: FsType, node: &Path, probe: &
     }
 }
 
-/// Refuses to give a raw volume another disk than it was on.
-pub(super) fn is_its_raw_disk(
-    s: &Session<'_>,
-    record: &VolumeRecord,
-    backing: &DeviceBacking,
-    device: &ObservedDevice,
-) -> Result<()> {
-    let Some((message, help)) = record.raw_elsewhere(&backing.path, &device.disk) else { return Ok(()) };
-    Err(s.refuse(Refusal::WrongIdentity, message, help))
-}
-
 /// Refuses to make a file system again where the manifest forbids to make one or to lose one.
 pub(super) fn may_be_made_again(
     s: &Session<'_>,
@@ -349,16 +305,6 @@ pub(super) fn may_be_made_again(
     let refusal = if refusal == "protected" { Refusal::Protected } else { Refusal::NotBlank };
     let (message, help) = VolumeRecord::remains_are_kept(place, probe, why);
     Err(s.refuse(refusal, message, help))
-}
-
-/// Refuses to erase a disk that is not known to be the volume's: its loss was approved, not that of whatever the path leads to now.
-pub(super) fn is_its_disk(s: &Session<'_>, record: &VolumeRecord, place: &str, disk: &DiskId) -> Result<()> {
-    let probe = s.host().probe(Path::new(place));
-    if record.is_on(disk, &probe) {
-        return Ok(());
-    }
-    let (message, help) = record.stands_elsewhere(place, &probe);
-    Err(s.refuse(Refusal::WrongIdentity, message, help))
 }
 
 /// Refuses to lose a volume's data without its own approval, or at all when it is protected.
