@@ -4,6 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use csictl::host::Observe;
+use csictl::host::linux::LinuxObserve;
+use csictl::model::FsType;
+
 use super::disks::{let_go, run};
 use crate::support::Place;
 use crate::support::place::said;
@@ -13,6 +17,20 @@ pub fn kind(image: &Path) -> Option<String> {
     let output = Command::new("blkid").args(["-p", "-o", "value", "-s", "TYPE"]).arg(image).output().unwrap();
     let kind = String::from_utf8(output.stdout).unwrap().trim().to_owned();
     (!kind.is_empty()).then_some(kind)
+}
+
+/// What the file system in an image leaves unused at its end, beyond what alignment takes: a growth that was not brought to its end.
+pub fn short(image: &Path) -> Option<String> {
+    const SLACK: u64 = 4 << 20;
+    let fs = match kind(image)?.as_str() {
+        "ext4" => FsType::Ext4,
+        "xfs" => FsType::Xfs,
+        "btrfs" => FsType::Btrfs,
+        _ => return None,
+    };
+    let has = LinuxObserve::new().filesystem_size(image, fs).unwrap().get();
+    let image_has = fs::metadata(image).unwrap().len();
+    (has + SLACK < image_has).then(|| format!("{} has {image_has} bytes, its {fs} {has}", image.display()))
 }
 
 /// What its checker finds wrong with an image. A freeze leaves a log of xfs with something to replay: of what was copied while frozen and never

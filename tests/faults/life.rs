@@ -13,6 +13,7 @@ use csictl::csi::proto::{
 };
 use tonic::{Code, Status};
 
+use super::checker;
 use super::figures::Verdict;
 use super::oracle::nothing_left_up;
 use super::tracer::{Trace, Watch};
@@ -60,6 +61,9 @@ pub const LOOK: &str = "a look at what has grown";
 /// The steps that make a volume of another's content, of a kind that is copied.
 pub const COPIES: [&str; 2] = ["CreateVolume from a snapshot", "CreateVolume from a volume"];
 
+/// The step by which a volume is down and has all of its sizes behind it.
+const DETACH: &str = "ControllerUnpublishVolume";
+
 /// All of them, in order.
 pub const CALLS: [Call; 21] = [
     ("CreateVolume", Life::create),
@@ -79,7 +83,7 @@ pub const CALLS: [Call; 21] = [
     ("NodeStageVolume of what has grown", Life::stage),
     (LOOK, Life::look),
     ("NodeUnstageVolume once more", Life::unstage),
-    ("ControllerUnpublishVolume", Life::detach),
+    (DETACH, Life::detach),
     ("DeleteVolumeGroupSnapshot", Life::delete_group),
     ("DeleteSnapshot", Life::delete_snapshot),
     ("DeleteVolume", Life::delete),
@@ -133,6 +137,10 @@ impl Life {
         for (index, (name, call)) in CALLS.iter().enumerate().skip(broken) {
             if (PUBLISHED + 1..=UNPUBLISHED).contains(&index) && !(index == UNPUBLISHED && broken == index) {
                 self.check(&mut verdict);
+            }
+            if *name == DETACH && self.kind.fs.is_some() {
+                let image = self.place.state().join(format!("pool/{}.img", self.volume.borrow()));
+                verdict.wrong.extend(checker::short(&image));
             }
             if let Err(status) = call(self) {
                 verdict.lost_bytes += if status.code() == Code::DataLoss { TEXT.len() } else { 0 };

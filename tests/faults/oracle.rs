@@ -192,6 +192,7 @@ fn clean_filesystems(place: &Place, manifest: &str, verdict: &mut Verdict) {
             Some(asked) => {
                 let found = checker::kind(&image);
                 verdict.expect(found == asked, || format!("{} is {found:?}", image.display()));
+                verdict.wrong.extend(checker::short(&image));
             }
             None => {}
         }
