@@ -7,7 +7,7 @@ use std::path::Path;
 /// A fault and the tests of it.
 type Row = (&'static str, &'static [&'static str]);
 
-const ROWS: [Row; 33] = [
+const ROWS: [Row; 34] = [
     (
         "SIGKILL at every call of apply, destroy, expand, modify, snapshot, delete, clone, restore, replacement",
         &[
@@ -208,7 +208,17 @@ const ROWS: [Row; 33] = [
             "fstrim_takes_nothing_of_a_full_volume_and_gives_a_sparse_ones_space_back",
         ],
     ),
-    ("private mount propagation", &["propagation_is_what_was_asked_for_whatever_the_parent_is"]),
+    (
+        "private mount propagation",
+        &[
+            "propagation_is_what_was_asked_for_whatever_the_parent_is",
+            "a_target_whose_mount_nobody_outside_sees_is_warned_of",
+        ],
+    ),
+    (
+        "mounted, and not grown yet",
+        &["what_was_mounted_and_not_grown_is_grown_by_the_next_apply", "over_grpc_a_stage_that_is_repeated_grows_it"],
+    ),
     ("memory limit", &["too_little_memory_is_an_error_without_harm"]),
     (
         "more than is meant to be borne",
