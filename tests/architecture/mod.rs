@@ -147,7 +147,7 @@ fn the_checker_leaves_alone_what_is_allowed() {
         ("src/plan/diff.rs", r"const Q: char = '\''; const R: char = '\u{1F600}'; fn f<'a>(x: &'a str) {}"),
         ("src/plan/diff.rs", "#[cfg(test)]\nmod tests { use crate::host::sim::SimHost; fn f() { { unsafe {} } } }"),
         ("src/driver/mod.rs", "#[cfg(test)]\nuse crate::exec::execute;\nuse crate::state::Store;"),
-        ("src/host/linux/sys.rs", "fn f() { unsafe { libc::ioctl(0, 0) }; std::fs::write(p, b); }"),
+        ("src/host/linux/sys/loops.rs", "fn f() { unsafe { libc::ioctl(0, 0) }; std::fs::write(p, b); }"),
         ("src/host/linux/helper.rs", "use std::process::Command;"),
         ("src/csi/server.rs", "use tokio::net::UnixListener; use tonic::transport::Server;"),
         ("src/lib.rs", "pub mod host; pub mod plan;"),
