@@ -13,13 +13,14 @@ use crate::support::Place;
 
 /// A place with a host.
 pub struct Rig {
-    pub place: Place,
+    // Goes first: it holds open what it has begun to make, and with that the file system it lies on.
     pub host: LinuxHost,
+    pub place: Place,
 }
 
 impl Rig {
     pub fn new() -> Self {
-        Self { place: Place::new(), host: LinuxHost::new() }
+        Self { host: LinuxHost::new(), place: Place::new() }
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {

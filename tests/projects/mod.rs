@@ -5,3 +5,4 @@ mod devices;
 mod listed;
 mod places;
 mod pools;
+mod two_states;

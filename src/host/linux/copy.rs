@@ -8,6 +8,7 @@ use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 use super::errors::{failed, refused, wrong};
+use super::parts::Parts;
 use super::{image, loopdev};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, Result};
 
@@ -16,13 +17,13 @@ const ACT: &str = "copy image";
 const CHUNK: usize = 64 << 20;
 
 /// Copies an image to a new file at a temporary name.
-pub fn copy(request: &CopyRequest) -> Result<CopyMethod> {
+pub fn copy(parts: &Parts, request: &CopyRequest) -> Result<CopyMethod> {
     let from = image::open_ours(ACT, &request.from, request.from_file, false)?;
     let length = from.metadata().map_err(failed(ACT, &request.from))?.len();
     if request.size.get() < length {
         return Err(wrong(ErrorKind::Invalid, ACT, &request.to_part, "the copy would be smaller than what is copied"));
     }
-    let to = image::create_part(ACT, &request.to_part)?;
+    let to = parts.create(ACT, &request.to_part)?;
     let fill = || -> Result<CopyMethod> {
         let method = if request.reflink && !request.full && reflink(&from, &to, &request.to_part)? {
             CopyMethod::Reflink
@@ -44,6 +45,7 @@ pub fn copy(request: &CopyRequest) -> Result<CopyMethod> {
     };
     fill().inspect_err(|_| {
         let _ = fs::remove_file(&request.to_part);
+        parts.let_go(&request.to_part);
     })
 }
 

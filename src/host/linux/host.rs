@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::commit::Commits;
 use super::errors::failed;
+use super::parts::Parts;
 use super::told::told;
 use super::{
     bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, growth, helper,
@@ -22,7 +23,8 @@ use crate::host::{
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::record::ImageIdentity;
 use crate::model::{
-    BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountTable, Ownership, Pool, Probe, PublishKind,
+    BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountNamespace, MountTable, Ownership, Pool,
+    Probe, PublishKind,
 };
 
 /// Reads this machine.
@@ -43,11 +45,13 @@ impl LinuxObserve {
     }
 }
 
-/// Changes this machine. Shared by all worker threads; its only state is the queue of those who wait for a flush.
+/// Changes this machine. Shared by all worker threads; its only state is the queue of those who wait for a flush, and the locks on
+/// images that are being made.
 #[derive(Debug, Default)]
 pub struct LinuxHost {
     observe: LinuxObserve,
     commits: Commits,
+    parts: Parts,
     step_timeout: Option<Duration>,
 }
 
@@ -177,7 +181,7 @@ impl Observe for LinuxObserve {
         lookup::seen_only_here(directory)
     }
 
-    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {
+    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
         Ok(who::namespace_lives(mount_namespace))
     }
 
@@ -295,7 +299,7 @@ impl Observe for LinuxHost {
         self.observe.seen_only_here(directory)
     }
 
-    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {
+    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
         self.observe.namespace_lives(mount_namespace)
     }
 
@@ -342,7 +346,7 @@ impl Host for LinuxHost {
     }
 
     fn create_image(&self, new: &NewImage) -> Result<FileId> {
-        image::create(new)
+        image::create(&self.parts, new)
     }
 
     fn format(&self, request: &FormatRequest, lock: &Lock) -> Result<Formatted> {
@@ -350,7 +354,7 @@ impl Host for LinuxHost {
     }
 
     fn copy_image(&self, request: &CopyRequest, _lock: &Lock) -> Result<CopyMethod> {
-        told("copy image", &request.from, copy::copy(request))
+        told("copy image", &request.from, copy::copy(&self.parts, request))
     }
 
     fn resize_image(&self, path: &Path, file: FileId, size: Capacity, full: bool) -> Result<Done> {
@@ -366,11 +370,11 @@ impl Host for LinuxHost {
     }
 
     fn place_image(&self, part: &Path, path: &Path, place: Place) -> Result<()> {
-        told("place image", path, image::place(&self.commits, part, path, &place))
+        told("place image", path, image::place(&self.commits, &self.parts, part, path, &place))
     }
 
     fn remove_image(&self, path: &Path, file: Option<FileId>) -> Result<Done> {
-        told("remove image", path, image::remove(path, file))
+        told("remove image", path, image::remove(&self.parts, path, file))
     }
 
     fn settle_removal(&self, directory: &Path, before: &Path) -> Result<()> {

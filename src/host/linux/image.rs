@@ -1,9 +1,10 @@
 //! Image files: made under a temporary name nobody takes for an image, grown only with the space at hand, put in place
 //! without ever covering another, removed only when they are the file meant.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, RenameFlags, fallocate, renameat_with, unlinkat};
@@ -11,13 +12,11 @@ use rustix::io::Errno;
 
 use super::commit::Commits;
 use super::errors::{failed, refused, wrong};
+use super::parts::Parts;
 use super::{files, identity, loopdev, small};
 use crate::host::{ErrorKind, HostError, NewImage, Place, Result};
 use crate::model::observed::ObservedImage;
 use crate::model::{Capacity, Done, FileId};
-
-/// Images are nobody's but root's.
-const MODE: u32 = 0o600;
 
 /// An image as it lies there.
 pub fn observe(path: &Path) -> Result<Option<ObservedImage>> {
@@ -35,9 +34,9 @@ pub fn observe(path: &Path) -> Result<Option<ObservedImage>> {
 }
 
 /// Makes a new image at its temporary name.
-pub fn create(image: &NewImage) -> Result<FileId> {
+pub fn create(parts: &Parts, image: &NewImage) -> Result<FileId> {
     const ACT: &str = "create image";
-    let file = create_part(ACT, &image.part)?;
+    let file = parts.create(ACT, &image.part)?;
     let size = image.size.get();
     let fill = || -> Result<FileId> {
         if image.full {
@@ -50,20 +49,8 @@ pub fn create(image: &NewImage) -> Result<FileId> {
     fill().inspect_err(|_| {
         // What could not be filled must not keep the space it got.
         let _ = fs::remove_file(&image.part);
+        parts.let_go(&image.part);
     })
-}
-
-/// A new empty file at a temporary name; what a killed run left there is removed.
-pub fn create_part(act: &'static str, part: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(MODE).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    match options.open(part) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            files::remove_own(act, part)?;
-            options.open(part).map_err(failed(act, part))
-        }
-        answer => answer.map_err(failed(act, part)),
-    }
 }
 
 /// Allocates bytes, and says how many are there when they are too few.
@@ -148,16 +135,18 @@ pub fn allocate_all(path: &Path, file: FileId) -> Result<Done> {
 }
 
 /// Puts a finished image in its place, durably.
-pub fn place(commits: &Commits, part: &Path, path: &Path, place: &Place) -> Result<()> {
+pub fn place(commits: &Commits, parts: &Parts, part: &Path, path: &Path, place: &Place) -> Result<()> {
     const ACT: &str = "place image";
     let (directory, _) = small::open_directory_of(ACT, path)?;
     let writer = commits.join(directory.as_fd()).map_err(failed(ACT, path))?;
     let finished = files::open_regular(ACT, part, false)?;
     writer.commit(finished.as_fd()).map_err(failed(ACT, part))?;
-    match place {
-        Place::New => rename_new(part, path)?,
-        Place::Replace(old) => replace(part, path, *old)?,
-    }
+    let placed = match place {
+        Place::New => rename_new(part, path),
+        Place::Replace(old) => replace(part, path, *old),
+    };
+    parts.let_go(part);
+    placed?;
     writer.commit(directory.as_fd()).map_err(failed(ACT, path))
 }
 
@@ -189,9 +178,11 @@ fn replace(part: &Path, path: &Path, old: FileId) -> Result<()> {
     fs::remove_file(part).map_err(failed(ACT, part))
 }
 
-/// Unlinks an image if it is the file meant.
-pub fn remove(path: &Path, file: Option<FileId>) -> Result<Done> {
+/// Unlinks an image if it is the file meant, and one at a temporary name if nobody else is making it.
+pub fn remove(parts: &Parts, path: &Path, file: Option<FileId>) -> Result<Done> {
     const ACT: &str = "remove image";
+    let unfinished = path.extension() == Some(OsStr::new("part"));
+    let _kept = if unfinished { parts.to_take_away(ACT, path)? } else { None };
     let there = match fs::symlink_metadata(path) {
         Err(error) if files::is_missing(&error) => return Ok(Done::Already),
         answer => answer.map_err(failed(ACT, path))?,

@@ -37,6 +37,7 @@ pub mod mountinfo;
 mod options;
 mod output;
 mod ownership;
+mod parts;
 mod path;
 mod patience;
 pub mod probe;

@@ -20,7 +20,7 @@ use crate::host::linux::crc32c::crc32c;
 use crate::host::linux::ext_superblock::{self, PRIMARY};
 use crate::host::linux::files;
 use crate::host::linux::format::open;
-use crate::host::linux::image::create_part;
+use crate::host::linux::parts;
 use crate::host::linux::probe::view::ReadAt;
 use crate::host::linux::small;
 use crate::host::linux::zeros::is_zero;
@@ -65,7 +65,7 @@ pub struct Grown<'a> {
 /// both. `false`, and no log, when it cannot be told whether a block was made zeros.
 pub fn write(grown: &Grown<'_>, files: &GrowthFiles) -> Result<bool> {
     let failed = |error: io::Error| HostError::io(ACT, &files.log, &error);
-    let file = create_part(ACT, &files.log)?;
+    let file = parts::create(ACT, &files.log)?;
     let mut log = Summed { inner: BufWriter::new(&file), sum: !0 };
     log.write_all(MARK).and_then(|()| log.write_all(&grown.uuid)).map_err(failed)?;
     let mut certain = true;

@@ -17,7 +17,7 @@ use super::ext_superblock::{self, PRIMARY, Superblock};
 use super::format::open;
 use super::fs_uuid::{Attach, replay_journal};
 use super::helper::{Helper, Ran};
-use super::image::create_part;
+use super::parts;
 use super::probe::view::ReadAt;
 use super::small;
 use crate::host::{ErrorKind, GrowthFiles, HostError, Lock, Result};
@@ -161,7 +161,7 @@ impl Work<'_> {
         let whole = copied == Copied::Whole;
         let file = match copied {
             Copied::Metadata => {
-                let file = create_part(ACT, scratch)?;
+                let file = parts::create(ACT, scratch)?;
                 let tool = self.tool("e2image", &file);
                 let ran = tool.run(["-r".as_ref(), self.device.as_os_str(), tool.place().as_os_str()])?;
                 self.succeeded(&ran)?;

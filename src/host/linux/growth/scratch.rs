@@ -8,7 +8,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::ACT;
-use crate::host::linux::image::create_part;
+use crate::host::linux::parts;
 use crate::host::linux::probe::view::ReadAt;
 use crate::host::linux::zeros::is_zero;
 use crate::host::{HostError, Result};
@@ -34,7 +34,7 @@ pub fn is_part_of(copy: &File, original: &File, block: usize, copy_at: &Path, or
 
 /// Copies everything but zeros.
 pub fn copy(original: &File, original_at: &Path, scratch: &Path, size: u64) -> Result<File> {
-    let file = create_part(ACT, scratch)?;
+    let file = parts::create(ACT, scratch)?;
     let failed = |error: std::io::Error| HostError::io(ACT, scratch, &error);
     file.set_len(size).map_err(failed)?;
     each_chunk(original, original_at, |offset, bytes| {
