@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::shop::{Frozen, code, list, mount_pool, run, snapshot, volumes};
 use crate::support::Place;
+use crate::support::place::detach;
 use crate::support::serving::Serving;
 
 fn asked(name: &str, volumes: &[&str]) -> CreateVolumeGroupSnapshotRequest {
@@ -114,6 +115,30 @@ fn a_group_is_taken_once_shown_as_one_and_deleted_as_one() {
     delete(&serving, id, &ids).unwrap();
     assert_eq!(code(get(&serving, id, &ids)), Code::NotFound);
     assert_eq!(list(&serving, ListSnapshotsRequest::default()).0, Vec::<String>::new());
+    assert_eq!(files(&pool, ".snap"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_group_of_which_somebody_has_attached_a_snapshot_is_kept_whole() {
+    let place = Place::new();
+    let pool = place.join("pool");
+    volumes(&place, "shop.toml", &pool, &["a", "b"], false);
+    let serving = Serving::start(&place, &[]);
+    let group = take(&serving, "nightly", &["shop.a", "shop.b"]).unwrap();
+    let (id, ids) = (group.group_snapshot_id.as_str(), members(&group));
+    let taken = files(&pool, ".snap");
+    let looked_at = taken.last().unwrap();
+    let shown = Command::new("losetup").args(["--find", "--show", "--read-only"]).arg(looked_at).output().unwrap();
+    let node = PathBuf::from(String::from_utf8(shown.stdout).unwrap().trim());
+
+    let refused = delete(&serving, id, &ids).unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains(node.to_str().unwrap()), "{}", refused.message());
+    assert_eq!(files(&pool, ".snap"), taken);
+    assert_eq!(get(&serving, id, &ids).unwrap(), group);
+
+    detach(&node, place.path());
+    delete(&serving, id, &ids).unwrap();
     assert_eq!(files(&pool, ".snap"), Vec::<PathBuf>::new());
 }
 

@@ -21,7 +21,7 @@ use crate::state::{Reader, Store, VolumeLock};
 use super::session::{host_failure, state_error};
 use super::snapshot::is_snapshot_of;
 use super::source::{Frozen, Origin, not_of_one_moment};
-use super::{LocalDriver, deleted, now, room, snapshot};
+use super::{LocalDriver, deleted, guard, now, room, snapshot};
 
 pub(super) fn snapshot_group(driver: &LocalDriver, spec: &GroupSpec) -> Result<Outcome> {
     let object = ObjectRef::Group(spec.id.clone());
@@ -345,9 +345,13 @@ pub(super) fn delete_group(driver: &LocalDriver, request: &DeleteGroupRequest) -
     let _members: Vec<VolumeLock> = ids.into_iter().map(|id| snapshot::lock(driver, id)).collect::<Result<_>>()?;
     for member in &record.members {
         let begun = record.state == GroupState::Deleting;
-        if snapshot::file_of(driver, member)?.is_none() && !begun {
-            deleted::pool_is_there(driver, &object, &member.path, member.file)?;
-            deleted::mark(driver, &object, &member.path)?;
+        match snapshot::file_of(driver, member)? {
+            Some(file) => guard::not_attached(driver.host(), &object, &member.path, file.file)?,
+            None if begun => {}
+            None => {
+                deleted::pool_is_there(driver, &object, &member.path, member.file)?;
+                deleted::mark(driver, &object, &member.path)?;
+            }
         }
     }
     begin_deletion(driver.host(), &record, &object)?;
