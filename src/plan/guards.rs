@@ -270,7 +270,7 @@ fn formatted(course: &Course<'_>, record: &VolumeRecord, object: &ObjectRef) -> 
 /// Whether a device volume's path leads to another disk than the volume was on.
 fn is_on_another_disk(course: &Course<'_>, record: &VolumeRecord) -> bool {
     let ObservedBacking::Device(now) = &course.seen.backing else { return false };
-    record.disk.as_ref().is_some_and(|was| was.is_another(&now.disk))
+    record.was_on_another(&now.disk)
 }
 
 /// Whether a file system is the one that the record tells of, as far as it does.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tonic::Status;
 
-use super::ask;
+use super::{ask, publish};
 use crate::csi::capability::Capability;
 use crate::csi::parameters::{Parameters, kept, shown};
 use crate::csi::plugin::Plugin;
@@ -109,7 +109,7 @@ fn make(plugin: &Plugin, wanted: Wanted, staging_path: PathBuf, publish: &Publis
     let stage =
         StageRequest { id: id.clone(), staging_path, mount_options: Vec::new(), capability: Some(wanted.capability) };
     driver.stage(&stage).map_err(ask::failed)?;
-    driver.publish(publish).map(drop).map_err(ask::failed)
+    publish::shown(plugin, publish)
 }
 
 /// Deletes an ephemeral volume that no target shows any more; leaves any other volume alone.

@@ -74,14 +74,19 @@ pub(super) async fn node_publish_volume(
             Status::failed_precondition("staging_target_path is missing: stage it first (NodeStageVolume)")
         })?);
         ask::not_below_a_file(plugin, "target_path", &publish.target)?;
-        let outcome = plugin.driver().publish(&publish).map_err(ask::failed)?;
-        if outcome.done == Done::Changed {
-            warn_of_private(plugin, &publish);
-        }
-        Ok(outcome)
+        shown(plugin, &publish)
     };
     plugin.run(&[id.as_str()], Lane::Kernel, work).await?;
     Ok(NodePublishVolumeResponse {})
+}
+
+/// Publishes, and warns of what nobody but csictl will see.
+pub(super) fn shown(plugin: &Plugin, publish: &PublishSpec) -> Result<(), Status> {
+    let outcome = plugin.driver().publish(publish).map_err(ask::failed)?;
+    if outcome.done == Done::Changed {
+        warn_of_private(plugin, publish);
+    }
+    Ok(())
 }
 
 /// A mount that only csictl's own mount namespace sees is none for the orchestrator, whatever the answer says.

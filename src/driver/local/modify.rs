@@ -31,9 +31,8 @@ fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) ->
             was.path.clone_from(&asked.path);
         }
     }
-    let another_disk = record.disk.as_ref().is_some_and(|was| was.is_another(&now.disk));
     if is.fs_type() != wanted.fs_type()
-        && !another_disk
+        && !record.was_on_another(&now.disk)
         && let (Some(fs), Probe::Known(found)) = (wanted.fs_type(), s.host().probe(&asked.path))
         && found.kind == fs.as_str()
         && let Some(was) = &mut is.fs
