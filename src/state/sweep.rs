@@ -151,7 +151,7 @@ mod tests {
                 scope.spawn(|| {
                     let host = LinuxHost::new();
                     for _ in 0..2000 {
-                        let held = host.lock(&path, LockMode::Exclusive, Duration::from_secs(60)).unwrap();
+                        let held = host.lock(&path, LockMode::Exclusive, Duration::from_secs(600)).unwrap();
                         most.fetch_max(holders.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::yield_now();
                         holders.fetch_sub(1, Ordering::SeqCst);
