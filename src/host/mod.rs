@@ -22,7 +22,7 @@ use crate::model::record::ImageIdentity;
 use crate::model::{
     BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountTable, Ownership, PublishKind,
 };
-use crate::model::{Pool, Probe};
+use crate::model::{MountNamespace, Pool, Probe};
 
 pub use error::{ErrorKind, HostError};
 pub use request::{
@@ -142,7 +142,7 @@ pub trait Observe: Send + Sync {
     }
 
     /// Whether any process still lives in that mount namespace.
-    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool>;
+    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool>;
 
     /// Which processes, in which mount namespaces, keep the file system on `device` (mounted at `target`, if it is) busy.
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>>;

@@ -9,6 +9,7 @@ use super::capacity::Capacity;
 use super::claims::Claims;
 use super::device::{BlockId, DiskId, FileId, LoopDevice};
 use super::mount::Mount;
+use super::mount_namespace::MountNamespace;
 use super::name::{Name, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::PublishKind;
@@ -41,8 +42,8 @@ pub struct HostFacts {
     pub hostname: String,
     /// The id of this boot.
     pub boot_id: String,
-    /// Inode of this process's mount namespace.
-    pub mount_namespace: u64,
+    /// This process's mount namespace.
+    pub mount_namespace: MountNamespace,
     /// Whether this process may mount and attach (CAP_SYS_ADMIN).
     pub privileged: bool,
     /// Whether ext4 can grow while mounted (CAP_SYS_RESOURCE).
@@ -80,7 +81,7 @@ pub struct ObservedVolume {
     /// Bytes in use: of the file system when staged, of the image otherwise.
     pub used: Option<Capacity>,
     /// Another mount namespace, still alive, that holds its mounts.
-    pub foreign_namespace: Option<u64>,
+    pub foreign_namespace: Option<MountNamespace>,
     /// Mounts of it that processes keep busy, and which processes, in words; looked for only where a plan would take them down for a while.
     pub held: Vec<(PathBuf, String)>,
     /// What somebody else has mounted where it is staged, in words.

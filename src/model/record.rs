@@ -12,6 +12,7 @@ use super::capability::Capability;
 use super::capacity::Capacity;
 use super::device::{BlockId, DiskId, FileId};
 use super::filesystem::{FormatPolicy, FsType, FsUuid};
+use super::mount_namespace::MountNamespace;
 use super::name::{GroupId, Name, SnapshotId, VolumeId};
 use super::owner::Owner;
 use super::pod::{PublishKind, PublishSpec};
@@ -142,6 +143,11 @@ impl VolumeRecord {
             ),
             "see that nothing of it is needed, zero it by hand (blkdiscard --zeroout), and apply again",
         )
+    }
+
+    /// Whether this is known to be another disk than the volume was on.
+    pub fn was_on_another(&self, disk: &DiskId) -> bool {
+        self.disk.as_ref().is_some_and(|was| was.is_another(disk))
     }
 
     /// Why a raw volume, whose bytes do not say whose they are, does not get this disk, and what to do; `None` where it may be its own.
@@ -287,6 +293,9 @@ pub struct RunRecord {
     pub boot_id: String,
     /// Inode of the mount namespace that staged; from another one that lives nothing is mutated.
     pub mount_namespace: u64,
+    /// The kernel's own number for it, where it has one (see [`MountNamespace`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_namespace_id: Option<u64>,
     /// Where it is staged, once staging began.
     pub staging_path: Option<PathBuf>,
     /// The mount options it was staged with, as asked.
@@ -318,6 +327,11 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// The mount namespace that staged.
+    pub fn namespace(&self) -> MountNamespace {
+        MountNamespace { inode: self.mount_namespace, id: self.mount_namespace_id }
+    }
+
     /// Whether a mount of the volume's may be at this path: where it is staged or published.
     pub fn names(&self, path: &Path) -> bool {
         self.staging_path.as_deref() == Some(path) || self.publishes.contains_key(path)

@@ -3,7 +3,8 @@
 use csictl::model::observed::ObservedBacking;
 use csictl::model::record::{FormatMark, Recorded};
 use csictl::model::{
-    AccessMode, Allocate, Backing, Capacity, CapacityRange, FsType, Probe, SectorSize, Source, Verb, VolumeSpec,
+    AccessMode, Allocate, Backing, Capacity, CapacityRange, FsType, MountNamespace, Probe, SectorSize, Source, Verb,
+    VolumeSpec,
 };
 use csictl::plan::{ChangeKind, DataFate, Plan, Risk, Step};
 
@@ -420,7 +421,7 @@ fn storage_that_is_not_what_it_was_is_refused() {
                 image.size = Capacity::mib(1);
             }
         }),
-        ("other-namespace", |world| world.seen("db").foreign_namespace = Some(42)),
+        ("other-namespace", |world| world.seen("db").foreign_namespace = Some(MountNamespace { inode: 42, id: None })),
     ];
     for (code, spoil) in cases {
         let mut world = db().rebooted();

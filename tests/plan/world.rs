@@ -547,6 +547,7 @@ fn run_record<'a>(seen: &'a mut ObservedVolume, id: &VolumeId) -> &'a mut RunRec
         id: id.clone(),
         boot_id: "boot".to_owned(),
         mount_namespace: 1,
+        mount_namespace_id: None,
         staging_path: None,
         stage_options: Vec::new(),
         stage_capability: None,

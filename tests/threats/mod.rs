@@ -15,6 +15,7 @@ mod machine;
 mod manifest_bombs;
 mod mkfs_options;
 mod mount_options;
+mod namespace;
 #[cfg(feature = "serve")]
 mod over_grpc;
 #[cfg(feature = "serve")]

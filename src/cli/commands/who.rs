@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: &WhoArgs) -> Result<Exit> {
     if asked.is_device {
         merge(&mut holders, observer.holders(asked.device, None)?);
     }
-    let own = observer.facts()?.mount_namespace;
+    let own = observer.facts()?.mount_namespace.inode;
     if context.json() {
         let item = |h: Holder| {
             let process = h.pid != Holder::NO_PROCESS;

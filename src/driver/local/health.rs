@@ -52,11 +52,11 @@ impl LocalDriver {
         if !staged && !run.publishes.contains_key(path) {
             return Ok(None);
         }
-        if run.mount_namespace != self.facts(&ObjectRef::Volume(id.clone()))?.mount_namespace {
+        if !run.namespace().is(self.facts(&ObjectRef::Volume(id.clone()))?.mount_namespace) {
             return Err(DriverError::refused(
                 Refusal::OtherNamespace,
                 ObjectRef::Volume(id.clone()),
-                format!("mount namespace {} holds its mounts: they cannot be seen from here", run.mount_namespace),
+                format!("mount namespace {} holds its mounts: they cannot be seen from here", run.namespace()),
                 "ask the server that staged it",
             ));
         }
@@ -90,7 +90,7 @@ impl LocalDriver {
             Backing::Tmpfs(_) => {}
         }
         let here = self.facts(&ObjectRef::Volume(record.spec.id.clone())).map(|facts| facts.mount_namespace);
-        if let Some(run) = run.filter(|run| here.is_ok_and(|here| here == run.mount_namespace))
+        if let Some(run) = run.filter(|run| here.is_ok_and(|here| run.namespace().is(here)))
             && let Err(error) = self.mount_problems(record, run, &mut wrong)
         {
             wrong.push(error.to_string());

@@ -143,15 +143,15 @@ impl<'a> Session<'a> {
     pub fn same_namespace(&self) -> Result<()> {
         let Recorded::Present(run) = &self.run else { return Ok(()) };
         let ours = self.facts()?.mount_namespace;
+        let staged_in = run.namespace();
         let in_use = run.staging_path.is_some() || !run.publishes.is_empty();
-        if in_use && run.mount_namespace != ours {
-            let lives = self.host().namespace_lives(run.mount_namespace).map_err(|error| self.fail(error))?;
+        if in_use && !staged_in.is(ours) {
+            let lives = self.host().namespace_lives(staged_in).map_err(|error| self.fail(error))?;
             if lives {
                 return Err(self.refuse(
                     Refusal::OtherNamespace,
                     format!(
-                        "it was staged in mount namespace {}, which still lives; this one is {ours}, and its mounts cannot be seen from here",
-                        run.mount_namespace
+                        "it was staged in mount namespace {staged_in}, which still lives; this one is {ours}, and its mounts cannot be seen from here"
                     ),
                     "work from that namespace (nsenter -m), or end the processes that live in it",
                 ));
@@ -231,7 +231,8 @@ impl<'a> Session<'a> {
             _ => RunRecord {
                 id: self.id.clone(),
                 boot_id: facts.boot_id.clone(),
-                mount_namespace: facts.mount_namespace,
+                mount_namespace: facts.mount_namespace.inode,
+                mount_namespace_id: facts.mount_namespace.id,
                 staging_path: None,
                 stage_options: Vec::new(),
                 stage_capability: None,
@@ -245,8 +246,9 @@ impl<'a> Session<'a> {
             },
         };
         // A namespace that is gone has taken its mounts with it.
-        if run.mount_namespace != facts.mount_namespace {
-            run.mount_namespace = facts.mount_namespace;
+        if !run.namespace().is(facts.mount_namespace) {
+            run.mount_namespace = facts.mount_namespace.inode;
+            run.mount_namespace_id = facts.mount_namespace.id;
             run.staging_path = None;
             run.stage_options.clear();
             run.grows = false;

@@ -23,7 +23,7 @@ pub fn host(boot_id: Option<&str>) -> Result<HostFacts> {
     Ok(HostFacts {
         hostname: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         boot_id,
-        mount_namespace: who::facts_namespace("self").unwrap_or_default(),
+        mount_namespace: who::this_namespace(),
         privileged: has(CAP_SYS_ADMIN),
         can_grow_ext4_online: has(CAP_SYS_RESOURCE),
     })

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{lookup, sys};
 use crate::host::{Holder, Result};
-use crate::model::BlockId;
+use crate::model::{BlockId, MountNamespace};
 
 /// How a held file is known to count.
 enum Held {
@@ -112,14 +113,33 @@ pub(super) fn split(device: u64) -> BlockId {
 
 /// Inode of a process's mount namespace; of this *thread's* for `self`.
 pub fn facts_namespace(pid: &str) -> Option<u64> {
-    let path = if pid == "self" { "/proc/thread-self/ns/mnt".to_owned() } else { format!("/proc/{pid}/ns/mnt") };
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
+    fs::metadata(namespace_path(pid)).ok().map(|metadata| metadata.ino())
+}
+
+/// This thread's mount namespace.
+pub fn this_namespace() -> MountNamespace {
+    MountNamespace { inode: facts_namespace("self").unwrap_or_default(), id: namespace_id("self") }
 }
 
 /// Whether any process lives in that namespace.
-pub fn namespace_lives(namespace: u64) -> bool {
-    facts_namespace("self") == Some(namespace)
-        || processes().into_iter().any(|pid| facts_namespace(&pid.to_string()) == Some(namespace))
+pub fn namespace_lives(namespace: MountNamespace) -> bool {
+    // The number that the kernel gives once is asked for only where the other is the same.
+    let lives_there = |pid: &str| {
+        facts_namespace(pid) == Some(namespace.inode)
+            && namespace.is(MountNamespace { inode: namespace.inode, id: namespace_id(pid) })
+    };
+    lives_there("self") || processes().into_iter().any(|pid| lives_there(&pid.to_string()))
+}
+
+/// The kernel's number for a process's mount namespace.
+fn namespace_id(pid: &str) -> Option<u64> {
+    let file = fs::File::open(namespace_path(pid)).ok()?;
+    sys::mount_namespace_id(file.as_fd()).ok()
+}
+
+/// Where the kernel shows a process's mount namespace; this *thread's* for `self`.
+fn namespace_path(pid: &str) -> PathBuf {
+    PathBuf::from(if pid == "self" { "/proc/thread-self/ns/mnt".to_owned() } else { format!("/proc/{pid}/ns/mnt") })
 }
 
 /// `cwd`, `root`, `exe` and descriptors that count.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::model::observed::HostFacts;
-use crate::model::{BlockId, FileId, Mount};
+use crate::model::{BlockId, FileId, Mount, MountNamespace};
 
 use super::fault::Process;
 use super::machine::{HostFs, Machine, MountEntry};
@@ -36,7 +36,7 @@ impl SimHost {
         let facts = HostFacts {
             hostname: "sim".to_owned(),
             boot_id: "b0075eed-0000-4000-8000-000000000000".to_owned(),
-            mount_namespace: 4_026_531_841,
+            mount_namespace: MountNamespace { inode: 4_026_531_841, id: Some(9) },
             privileged: true,
             can_grow_ext4_online: true,
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::Holder;
 use crate::model::observed::HostFacts;
-use crate::model::{BlockId, FsType, FsUuid, SectorSize};
+use crate::model::{BlockId, FsType, FsUuid, MountNamespace, SectorSize};
 
 use super::SimHost;
 use super::boot::{ROOT_FS, host_fs};
@@ -267,7 +267,7 @@ impl SimHost {
     }
 
     /// A mount namespace of somebody else that lives, or does no longer.
-    pub fn set_namespace(&self, namespace: u64, lives: bool) {
+    pub fn set_namespace(&self, namespace: MountNamespace, lives: bool) {
         let mut machine = self.machine();
         if lives {
             machine.namespaces.insert(namespace);
@@ -292,7 +292,7 @@ impl Machine {
         Holder {
             pid,
             command: "postgres".to_owned(),
-            mount_namespace: self.facts.mount_namespace,
+            mount_namespace: self.facts.mount_namespace.inode,
             what: vec![what.to_owned()],
         }
     }

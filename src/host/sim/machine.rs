@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::{ErrorKind, Holder, HostError, LockMode};
 use crate::model::observed::HostFacts;
-use crate::model::{BlockId, FileId, LoopDevice, Mount};
+use crate::model::{BlockId, FileId, LoopDevice, Mount, MountNamespace};
 
 use super::fault::{Effect, Process};
 use super::tree::{Content, FsImage, Node, Tree};
@@ -107,7 +107,7 @@ pub(super) struct Machine {
     pub busy_mounts: BTreeMap<PathBuf, Vec<Holder>>,
     /// Processes of others that have a device open.
     pub busy_devices: BTreeMap<BlockId, Vec<Holder>>,
-    pub namespaces: BTreeSet<u64>,
+    pub namespaces: BTreeSet<MountNamespace>,
     pub missing_tools: BTreeSet<String>,
     pub processes: BTreeMap<u64, Process>,
     pub effects: Vec<Effect>,

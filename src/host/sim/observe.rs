@@ -9,7 +9,9 @@ use crate::host::{
     ToolFacts,
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget, TargetKind};
-use crate::model::{BlockId, Capacity, DiskId, FileId, FsType, LoopDevice, Mount, MountTable, Pool, Probe, Signature};
+use crate::model::{
+    BlockId, Capacity, DiskId, FileId, FsType, LoopDevice, Mount, MountNamespace, MountTable, Pool, Probe, Signature,
+};
 
 use super::SimHost;
 use super::machine::{Machine, errno, refuse};
@@ -347,8 +349,10 @@ impl Observe for SimHost {
         self.look("look at target", target, |machine| machine.target(trusted_root, target))
     }
 
-    fn namespace_lives(&self, mount_namespace: u64) -> Result<bool> {
-        self.look("look at namespace", Path::new("/proc"), |machine| Ok(machine.namespaces.contains(&mount_namespace)))
+    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
+        self.look("look at namespace", Path::new("/proc"), |machine| {
+            Ok(machine.namespaces.iter().any(|lives| lives.is(mount_namespace)))
+        })
     }
 
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {

@@ -18,7 +18,8 @@ use crate::host::{ErrorKind, HostError, Observe};
 use crate::model::observed::{HostFacts, Observed, ObservedSnapshot, ObservedVolume};
 use crate::model::record::{Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 use crate::model::{
-    BlockId, Desired, FileId, Layout, LoopDevice, MountTable, Owner, PublishSpec, SnapshotId, Source, VolumeId,
+    BlockId, Desired, FileId, Layout, LoopDevice, MountNamespace, MountTable, Owner, PublishSpec, SnapshotId, Source,
+    VolumeId,
 };
 use crate::state::Reader;
 
@@ -45,7 +46,7 @@ struct Look<'a> {
     records: BTreeMap<VolumeId, Recorded<VolumeRecord>>,
     runs: BTreeMap<VolumeId, RunRecord>,
     /// Which other mount namespaces live, asked once each.
-    namespaces: HashMap<u64, bool>,
+    namespaces: HashMap<MountNamespace, bool>,
     wanted: BTreeMap<&'a VolumeId, Vec<&'a PublishSpec>>,
     desired: Option<&'a Desired>,
 }
@@ -136,10 +137,10 @@ impl<'a> Look<'a> {
             Some((id, run))
         });
         let runs: BTreeMap<_, _> = runs.into_iter().flatten().collect();
-        let others: BTreeSet<u64> =
-            runs.values().map(|run| run.mount_namespace).filter(|ns| *ns != facts.mount_namespace).collect();
+        let others: BTreeSet<MountNamespace> =
+            runs.values().map(RunRecord::namespace).filter(|namespace| !namespace.is(facts.mount_namespace)).collect();
         // Unable to tell, it counts as living: nothing is changed then.
-        let namespaces = others.into_iter().map(|ns| (ns, host.namespace_lives(ns).unwrap_or(true))).collect();
+        let namespaces = others.into_iter().map(|it| (it, host.namespace_lives(it).unwrap_or(true))).collect();
         let mut wanted: BTreeMap<&VolumeId, Vec<&PublishSpec>> = BTreeMap::new();
         for publish in desired.into_iter().flat_map(Desired::publishes) {
             wanted.entry(&publish.volume).or_default().push(publish);

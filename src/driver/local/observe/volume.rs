@@ -42,11 +42,11 @@ impl Look<'_> {
             self.stray_image(id, &mut seen);
         }
         if let Some(run) = run
-            && run.mount_namespace != self.facts.mount_namespace
-            && self.namespaces.get(&run.mount_namespace).copied().unwrap_or(true)
+            && !run.namespace().is(self.facts.mount_namespace)
+            && self.namespaces.get(&run.namespace()).copied().unwrap_or(true)
             && (run.staging_path.is_some() || !run.publishes.is_empty())
         {
-            seen.foreign_namespace = Some(run.mount_namespace);
+            seen.foreign_namespace = Some(run.namespace());
         }
         self.mounts_of(id, spec, record.present(), &mut seen);
         seen.frozen = spec.is_some_and(freezing::is_own)

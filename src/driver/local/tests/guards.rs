@@ -7,8 +7,8 @@ use crate::host::{Host, LockMode, Observe};
 use crate::model::action::{CreateRequest, DeleteRequest};
 use crate::model::record::FormatMark;
 use crate::model::{
-    AccessMode, Action, Allocate, Approval, Backing, Capacity, FormatPolicy, FsType, FsUuid, Loss, ObjectRef, Owner,
-    Signature, VolumeSpec,
+    AccessMode, Action, Allocate, Approval, Backing, Capacity, FormatPolicy, FsType, FsUuid, Loss, MountNamespace,
+    ObjectRef, Owner, Signature, VolumeSpec,
 };
 use crate::state::Reader;
 use std::time::Duration;
@@ -447,11 +447,28 @@ fn a_living_namespace_elsewhere_keeps_its_mounts() {
     world.up(&spec).unwrap();
     let other = World::on(world.sim.spawn());
     let ours = other.sim.facts().unwrap().mount_namespace;
-    other.sim.set_facts(|facts| facts.mount_namespace = ours + 1);
+    other.sim.set_facts(|facts| facts.mount_namespace.inode += 1);
     other.sim.set_namespace(ours, true);
 
     for action in up(&spec).into_iter().chain(down(&spec)).chain([delete(&spec)]) {
         assert_eq!(refusal(other.driver.run(&action)).0, Refusal::OtherNamespace, "{}", action.verb());
+    }
+}
+
+#[test]
+fn a_namespace_that_got_the_number_of_one_that_is_gone_keeps_nobody_waiting() {
+    let world = World::new();
+    let spec = image("db", FsType::Ext4);
+    world.up(&spec).unwrap();
+    let other = World::on(world.sim.spawn());
+    let gone = other.sim.facts().unwrap().mount_namespace;
+    other.sim.set_facts(|facts| facts.mount_namespace = MountNamespace { inode: 7, id: Some(70) });
+    other.sim.set_namespace(gone, false);
+    other.sim.set_namespace(MountNamespace { inode: gone.inode, id: Some(71) }, true);
+
+    other.up(&spec).unwrap();
+    for action in down(&spec) {
+        other.driver.run(&action).unwrap();
     }
 }
 
