@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::errors::{failed, refused, wrong};
 use super::parts::Parts;
-use super::{image, loopdev};
+use super::{image, loops};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, Result};
 
 const ACT: &str = "copy image";
@@ -38,7 +38,7 @@ pub fn copy(parts: &Parts, request: &CopyRequest) -> Result<CopyMethod> {
             to.set_len(request.size.get()).map_err(failed(ACT, &request.to_part))?;
         }
         let now = from.metadata().map_err(failed(ACT, &request.from))?;
-        if now.len() != length || loopdev::file_id(&now) != request.from_file {
+        if now.len() != length || loops::file_id(&now) != request.from_file {
             return Err(wrong(ErrorKind::Verify, ACT, &request.from, "it changed its size while it was copied"));
         }
         Ok(method)

@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 use super::errors::{failed, wrong};
-use super::{loopdev, sys};
+use super::{loops, sys};
 use crate::host::{ErrorKind, Result};
 
 /// The limit, in bytes.
@@ -21,7 +21,7 @@ const POSSIBLE: &str = "queue/discard_max_hw_bytes";
 
 /// Whether discards were switched off on a device that could do them.
 pub fn is_off(index: u32) -> bool {
-    let folder = loopdev::sysfs(index);
+    let folder = loops::sysfs(index);
     let number = |name: &str| read(&folder.join(name)).ok().flatten();
     number(LIMIT) == Some(0) && number(POSSIBLE).is_some_and(|possible| possible > 0)
 }
@@ -29,7 +29,7 @@ pub fn is_off(index: u32) -> bool {
 /// Switches discards of an attached device off. Freezes the queue for a moment (16 ms), so only where they are on.
 pub fn switch_off(index: u32) -> Result<()> {
     const ACT: &str = "switch off discards with";
-    let path = loopdev::sysfs(index).join(LIMIT);
+    let path = loops::sysfs(index).join(LIMIT);
     if read(&path).map_err(failed(ACT, &path))?.unwrap_or(0) == 0 {
         return Ok(());
     }
@@ -48,7 +48,7 @@ pub fn switch_off(index: u32) -> Result<()> {
 /// somebody has taken or opened meanwhile is refused by the kernel and left.
 pub fn renew(index: u32) {
     if is_off(index)
-        && let Ok(control) = loopdev::control()
+        && let Ok(control) = loops::control()
     {
         let _ = sys::with_fd(&control, |fd| sys::loop_remove(fd, index));
     }

@@ -215,7 +215,7 @@ mod tests {
     use std::io::{Seek, Write};
 
     use super::*;
-    use crate::host::linux::loopdev::file_id;
+    use crate::host::linux::loops::file_id;
 
     fn image(folder: &Path, name: &str, length: u64, pieces: &[(u64, &[u8])]) -> ImageFile {
         let path = folder.join(name);

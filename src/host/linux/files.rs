@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::errors::{failed, wrong};
-use super::{loopdev, sys};
+use super::{loops, sys};
 use crate::host::{ErrorKind, FileFacts, FileKind, FsUsage, HostError, Result};
 use crate::model::{BlockId, Done};
 
@@ -78,7 +78,7 @@ fn facts(metadata: &fs::Metadata) -> FileFacts {
     let (major, minor) = sys::device_numbers(metadata.rdev());
     FileFacts {
         kind,
-        file: loopdev::file_id(metadata),
+        file: loops::file_id(metadata),
         device: (sort.is_block_device() || sort.is_char_device()).then_some(BlockId { major, minor }),
         size: metadata.size(),
         allocated: metadata.blocks() * STAT_BLOCK,

@@ -13,7 +13,7 @@ use super::parts::Parts;
 use super::told::told;
 use super::{
     bind, copy, device, discard, erase, extents, facts, files, format, freeze, fs_uuid, fsck, grow, growth, helper,
-    identity, image, lock, lookup, loopdev, mount, ownership, path, probe, small, trial, unmount, users, watch, who,
+    identity, image, lock, lookup, loops, mount, ownership, path, probe, small, trial, unmount, users, watch, who,
 };
 use crate::host::{
     AttachLoop, AttachedLoop, BindMount, CopyMethod, CopyRequest, DirectoryWatch, Extents, FileFacts, FormatRequest,
@@ -94,23 +94,23 @@ impl Observe for LinuxObserve {
     }
 
     fn loops(&self) -> Result<Vec<LoopDevice>> {
-        loopdev::loops()
+        loops::all()
     }
 
     fn loop_on_dead(&self, index: u32, path: &Path, file: FileId) -> Option<LoopDevice> {
-        loopdev::on_dead(index, path, file)
+        loops::on_dead(index, path, file)
     }
 
     fn loop_of(&self, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
-        loopdev::loop_of(file, hint)
+        loops::loop_of(file, hint)
     }
 
     fn loop_of_image(&self, path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
-        loopdev::loop_of_image(path, file, hint)
+        loops::loop_of_image(path, file, hint)
     }
 
     fn is_last_copy(&self, index: u32) -> Result<bool> {
-        loopdev::is_last_copy(index)
+        loops::is_last_copy(index)
     }
 
     fn stat(&self, path: &Path) -> Result<Option<FileFacts>> {
@@ -382,15 +382,15 @@ impl Host for LinuxHost {
     }
 
     fn attach_loop(&self, request: &AttachLoop) -> Result<AttachedLoop> {
-        told("attach", &request.path, loopdev::attach(request))
+        told("attach", &request.path, loops::attach(request))
     }
 
     fn detach_loop(&self, index: u32, file: FileId) -> Result<Done> {
-        told("detach", &loopdev::node(index), loopdev::detach(index, file))
+        told("detach", &loops::node(index), loops::detach(index, file))
     }
 
     fn detach_dead(&self, index: u32, path: &Path, file: FileId) -> Result<Done> {
-        told("detach", &loopdev::node(index), loopdev::detach_dead(index, path, file))
+        told("detach", &loops::node(index), loops::detach_dead(index, path, file))
     }
 
     fn renew_loop(&self, index: u32) {
@@ -398,7 +398,7 @@ impl Host for LinuxHost {
     }
 
     fn resize_loop(&self, index: u32, file: FileId) -> Result<Done> {
-        told("resize loop", &loopdev::node(index), loopdev::resize(index, file))
+        told("resize loop", &loops::node(index), loops::resize(index, file))
     }
 
     fn made(&self, device: &Path, fs: FsType, lock: &Lock) -> Result<Made> {
@@ -410,11 +410,11 @@ impl Host for LinuxHost {
     }
 
     fn grow_filesystem(&self, request: &GrowRequest, lock: &Lock) -> Result<Done> {
-        told("grow file system", &request.device, grow::grow_filesystem(request, lock, &loopdev::attach_for_a_moment))
+        told("grow file system", &request.device, grow::grow_filesystem(request, lock, &loops::attach_for_a_moment))
     }
 
     fn try_growth(&self, request: &GrowRequest, to: Capacity, lock: &Lock) -> Result<()> {
-        told("try growth", &request.device, grow::try_growth(request, to, lock, &loopdev::attach_for_a_moment))
+        told("try growth", &request.device, grow::try_growth(request, to, lock, &loops::attach_for_a_moment))
     }
 
     fn finish_growth(&self, device: &Path, log: &Path) -> Result<Done> {
@@ -422,7 +422,7 @@ impl Host for LinuxHost {
     }
 
     fn change_uuid(&self, path: &Path, fs: FsType, uuid: FsUuid, lock: &Lock) -> Result<()> {
-        told("change UUID", path, fs_uuid::change_uuid(path, fs, uuid, lock, &loopdev::attach_for_a_moment))
+        told("change UUID", path, fs_uuid::change_uuid(path, fs, uuid, lock, &loops::attach_for_a_moment))
     }
 
     fn try_filesystem(&self, request: &TrialRequest) -> Result<()> {

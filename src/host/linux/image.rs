@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::commit::Commits;
 use super::errors::{failed, refused, wrong};
 use super::parts::Parts;
-use super::{files, identity, loopdev, small};
+use super::{files, identity, loops, small};
 use crate::host::{ErrorKind, HostError, NewImage, Place, Result};
 use crate::model::observed::ObservedImage;
 use crate::model::{Capacity, Done, FileId};
@@ -44,7 +44,7 @@ pub fn create(parts: &Parts, image: &NewImage) -> Result<FileId> {
         } else {
             file.set_len(size).map_err(failed(ACT, &image.part))?;
         }
-        Ok(loopdev::file_id(&file.metadata().map_err(failed(ACT, &image.part))?))
+        Ok(loops::file_id(&file.metadata().map_err(failed(ACT, &image.part))?))
     };
     fill().inspect_err(|_| {
         // What could not be filled must not keep the space it got.
@@ -86,7 +86,7 @@ pub fn open_ours(act: &'static str, path: &Path, file: FileId, write: bool) -> R
 }
 
 fn expect(act: &'static str, path: &Path, found: &fs::Metadata, expected: FileId) -> Result<()> {
-    let id = loopdev::file_id(found);
+    let id = loops::file_id(found);
     if id == expected && found.is_file() {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsopen};
 
 use super::errors::wrong;
-use super::{loopdev, options};
+use super::{loops, options};
 use crate::host::{ErrorKind, Result, TrialRequest};
 
 const ACT: &str = "try to mount";
@@ -18,7 +18,7 @@ const ACT: &str = "try to mount";
 /// # Errors
 /// The kernel refuses the file system or the options, with what it says. What only keeps it from being asked is no error.
 pub fn filesystem(request: &TrialRequest) -> Result<()> {
-    let Ok(attached) = loopdev::attach_in_the_making(&request.part, request.sector_size, request.discard) else {
+    let Ok(attached) = loops::attach_in_the_making(&request.part, request.sector_size, request.discard) else {
         return Ok(());
     };
     let data = options::split(&request.options).data;
@@ -26,7 +26,7 @@ pub fn filesystem(request: &TrialRequest) -> Result<()> {
     let (index, file) = (attached.device.index, attached.device.backing);
     drop(attached);
     // It goes with its last user; the volume's own attach is to find none that is about to go.
-    let _ = loopdev::detach(index, file);
+    let _ = loops::detach(index, file);
     match verdict {
         Err((Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::SRCH | Errno::NOPKG, said)) => {
             Err(wrong(ErrorKind::Unsupported, ACT, &request.part, said))

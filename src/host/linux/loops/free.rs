@@ -11,7 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use loopdev::{LoopControl, LoopDevice};
 
-use super::{loopdev as loops, sys};
+use super::sysfs;
+use crate::host::linux::sys;
 
 /// What this process is at.
 struct InFlight {
@@ -74,7 +75,7 @@ fn reserve(control: &LoopControl) -> io::Result<(Reservation, Option<LoopDevice>
     loop {
         let index = state.next;
         state.next += 1;
-        if fs::symlink_metadata(loops::sysfs(index).join("loop")).is_err() && state.taken.insert(index) {
+        if fs::symlink_metadata(sysfs(index).join("loop")).is_err() && state.taken.insert(index) {
             return Ok((Reservation(index), None));
         }
     }
