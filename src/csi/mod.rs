@@ -29,4 +29,5 @@ pub mod request;
 pub mod room;
 pub mod rules;
 pub mod server;
+pub mod size_range;
 pub mod status;

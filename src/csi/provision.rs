@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::capability::Capability;
 use super::parameters::{Parameters, mount_option_words, shown};
-use super::proto::CapacityRange as Wanted;
+use super::size_range::Range;
 use crate::model::mount_options::{self, MountKind};
 use crate::model::{
     Asked, Backing, Capacity, CapacityRange, FormatPolicy, FsSpec, FsType, ImageBacking, Owner, Pool, Reclaim,
@@ -16,8 +16,6 @@ use crate::model::{
 
 /// The size of a volume for which none is asked.
 const DEFAULT_SIZE: Capacity = Capacity::gib(1);
-/// No image is larger: the largest file of ext4, which most pools lie on (ext4(5), 4 KiB blocks).
-pub const MOST: u64 = (16 << 40) - 4096;
 
 /// What a new volume is copied from, as far as it decides what the volume is.
 #[derive(Debug, Clone)]
@@ -30,61 +28,6 @@ pub struct Origin {
     pub fs_type: Option<FsType>,
     /// The sector size it was made for.
     pub sector_size: SectorSize,
-}
-
-/// A size as asked for: both numbers, zero for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Range {
-    /// The least.
-    pub required: u64,
-    /// The most.
-    pub limit: Option<u64>,
-}
-
-impl Range {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT for negative numbers, a range of nothing, or a limit below what is required.
-    pub fn read(range: Option<&Wanted>) -> Result<Self, Status> {
-        let Some(range) = range else { return Ok(Self::default()) };
-        let bytes = |field: &str, number: i64| {
-            u64::try_from(number).map_err(|_| Status::invalid_argument(format!("capacity_range.{field} is negative")))
-        };
-        let required = bytes("required_bytes", range.required_bytes)?;
-        let limit = Some(bytes("limit_bytes", range.limit_bytes)?).filter(|limit| *limit > 0);
-        if limit.is_some_and(|limit| limit < required) {
-            return Err(Status::invalid_argument("capacity_range: limit_bytes is less than required_bytes"));
-        }
-        Ok(Self { required, limit })
-    }
-
-    /// As a spec has it, for a comparison with what is there.
-    pub fn of_spec(self) -> CapacityRange {
-        CapacityRange { required: Capacity::bytes(self.required), limit: self.limit.map(Capacity::bytes) }
-    }
-
-    /// The size a volume gets that can't be smaller than `least`, and is `default` where none is asked for.
-    ///
-    /// # Errors
-    /// OUT_OF_RANGE when that is more than the limit, or than any image can have.
-    pub fn choose(self, least: Capacity, default: Capacity) -> Result<Capacity, Status> {
-        let most = self.limit.unwrap_or(MOST);
-        let wanted = match self.required {
-            0 => default.get().min(most / 4096 * 4096),
-            required => required,
-        };
-        let size = Capacity::bytes(wanted.max(least.get())).rounded_up();
-        if size.get() > most {
-            let most = Capacity::bytes(most);
-            return Err(Status::out_of_range(format!("the volume would have {size}, the most is {most}")));
-        }
-        if size.get() > MOST {
-            let most = Capacity::bytes(MOST);
-            return Err(Status::out_of_range(format!("{size} is more than an image can have ({most})")));
-        }
-        Ok(size)
-    }
 }
 
 /// Mounted or raw: all capabilities of one volume have to agree.
@@ -428,14 +371,6 @@ mod tests {
             let spec = made(&[], &mounted(None), range, None);
             let size = spec.map(|spec| spec.required().unwrap().get()).map_err(|status| status.code());
             assert_eq!(size, answer, "{range:?}");
-        }
-    }
-
-    #[test]
-    fn a_range_that_is_none_is_refused() {
-        for (required_bytes, limit_bytes) in [(-1, 0), (0, -1), (2, 1)] {
-            let range = Wanted { required_bytes, limit_bytes };
-            assert_eq!(Range::read(Some(&range)).unwrap_err().code(), Code::InvalidArgument, "{range:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::csi::capability::Capability;
 use crate::csi::parameters::Parameters;
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{GetCapacityRequest, GetCapacityResponse};
-use crate::csi::{provision, request, status};
+use crate::csi::{provision, request, size_range, status};
 use crate::exec::lanes::Lane;
 use crate::model::{Allocate, Capacity, FsType, Pool, VolumeMode};
 
@@ -39,7 +39,7 @@ pub(super) async fn get_capacity(plugin: &Plugin, call: GetCapacityRequest) -> R
         }
         Ok(GetCapacityResponse {
             available_capacity: bytes(left),
-            maximum_volume_size: Some(bytes(left.min(provision::MOST))),
+            maximum_volume_size: Some(bytes(left.min(size_range::MOST))),
             minimum_volume_size: Some(bytes(least.get())),
         })
     };

@@ -10,7 +10,8 @@ use crate::csi::proto::volume_content_source::Type;
 use crate::csi::proto::{
     CreateVolumeRequest, CreateVolumeResponse, Topology, TopologyRequirement, VolumeContentSource,
 };
-use crate::csi::provision::{self, Origin, Range, Wish};
+use crate::csi::provision::{self, Origin, Wish};
+use crate::csi::size_range::Range;
 use crate::csi::{identifier, request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;

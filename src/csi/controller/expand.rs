@@ -5,8 +5,8 @@ use tonic::Status;
 
 use crate::csi::plugin::Plugin;
 use crate::csi::proto::{self, ControllerExpandVolumeRequest, ControllerExpandVolumeResponse};
-use crate::csi::provision::MOST;
 use crate::csi::room::Reservation;
+use crate::csi::size_range::MOST;
 use crate::csi::{request, status};
 use crate::driver::Driver;
 use crate::exec::lanes::Lane;
