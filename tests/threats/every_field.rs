@@ -3,10 +3,13 @@
 //! once the record is as it was, everything is there.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use csictl::model::record::{Recorded, RunRecord, SnapshotRecord, VolumeRecord};
+use csictl::csi::identifier::of_group;
+use csictl::csi::proto::{CreateVolumeGroupSnapshotRequest, VolumeGroupSnapshot};
+use csictl::model::record::{GroupRecord, Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 use csictl::state::record::{Record, decode, encode};
 use serde_json::{Value, json};
 
@@ -15,6 +18,7 @@ use super::hostile_records::listing;
 use super::machine::{ONE_VOLUME, foreign_tmpfs};
 use crate::support::Place;
 use crate::support::place::checksum;
+use crate::support::serving::Serving;
 
 const UUID: &str = "11111111-2222-4333-8444-555555555555";
 /// Values of one field that are tried: of a path two places, of a mark both that csictl did not leave there.
@@ -336,4 +340,79 @@ fn no_field_of_a_run_record_gets_others_mounts_or_loops_taken_away() {
         among: &[],
     }
     .play::<RunRecord>();
+}
+
+/// The group of [`with_group`], under the name that the orchestrator chose.
+fn again(serving: &Serving) -> Result<VolumeGroupSnapshot, tonic::Status> {
+    let request = CreateVolumeGroupSnapshotRequest {
+        name: "nightly".into(),
+        source_volume_ids: vec!["p.data".into()],
+        ..Default::default()
+    };
+    let answer = serving.call(serving.group().create_volume_group_snapshot(request));
+    answer.map(|answer| answer.group_snapshot.unwrap())
+}
+
+/// A volume, a snapshot of it alone, and one with a group.
+fn with_group() -> Place {
+    let place = with_image();
+    place.ok(&["snapshot", "create", "p.data", "alone", "--yes"]);
+    let serving = Serving::start(&place, &[]);
+    again(&serving).unwrap();
+    drop(serving);
+    place.write("sums", &sums(&place));
+    place
+}
+
+/// The snapshots' files and what is in them.
+fn sums(place: &Place) -> String {
+    let entries = fs::read_dir(place.join("pool")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "snap")).collect();
+    found.sort();
+    found.iter().map(|path| format!("{} {}\n", path.display(), checksum(path))).collect()
+}
+
+#[test]
+fn no_field_of_a_groups_record_costs_a_snapshot_or_anything_else() {
+    let id = of_group("nightly").to_string();
+    Played {
+        file: &format!("state/groups/{id}.json"),
+        id: &id,
+        made: with_group,
+        ready: nothing,
+        more: |place| {
+            let file = fs::metadata(place.join("pool/p.alone.snap")).unwrap().ino();
+            vec![
+                ("/state", json!("deleting")),
+                ("/state", json!("placing")),
+                ("/members", json!([])),
+                ("/members/0/id", json!("p.alone")),
+                ("/members/0/path", json!(place.join("pool/p.alone.snap"))),
+                ("/members/0/path", json!(place.join("pool/p.data.img"))),
+                ("/members/0/file/inode", json!(file)),
+            ]
+        },
+        commands: &[
+            &["status"],
+            &["state", "export"],
+            &["apply", "m.toml", "--yes"],
+            &["destroy", "m.toml", "--yes"],
+            &["gc", "--yes"],
+        ],
+        meanwhile: |place, what| {
+            let serving = Serving::start(place, &[]);
+            let _ = again(&serving);
+            drop(serving);
+            assert_eq!(sums(place), fs::read_to_string(place.join("sums")).unwrap(), "{what}");
+        },
+        after: |place, what| {
+            let serving = Serving::start(place, &[]);
+            assert_eq!(again(&serving).unwrap().snapshots.len(), 1, "{what}");
+            drop(serving);
+            has_its_file(place, what);
+        },
+        least: 20,
+        among: &["/state = \"deleting\""],
+    }
+    .play::<GroupRecord>();
 }
