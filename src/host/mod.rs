@@ -22,7 +22,7 @@ use crate::model::record::ImageIdentity;
 use crate::model::{
     BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountTable, Ownership, PublishKind,
 };
-use crate::model::{MountNamespace, Pool, Probe};
+use crate::model::{MountNamespace, NamespaceState, Pool, Probe};
 
 pub use error::{ErrorKind, HostError};
 pub use request::{
@@ -59,6 +59,12 @@ pub trait Observe: Send + Sync {
     fn loop_of_image(&self, path: &Path, file: FileId, hint: Option<u32>) -> Result<Option<LoopDevice>> {
         let _ = path;
         self.loop_of(file, hint)
+    }
+
+    /// Every loop device that shows some part of the image at `path`, whoever attached it.
+    fn loops_of_image(&self, path: &Path, file: FileId) -> Result<Vec<LoopDevice>> {
+        let _ = path;
+        Ok(self.loops()?.into_iter().filter(|device| device.backing == file).collect())
     }
 
     /// The loop device of that number, if its backing file lies on a file system that has died, so that the kernel tells neither of them, but
@@ -142,7 +148,7 @@ pub trait Observe: Send + Sync {
     }
 
     /// Whether any process still lives in that mount namespace.
-    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool>;
+    fn namespace_state(&self, mount_namespace: MountNamespace) -> Result<NamespaceState>;
 
     /// Which processes, in which mount namespaces, keep the file system on `device` (mounted at `target`, if it is) busy.
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>>;

@@ -46,7 +46,7 @@ pub use device::{BlockId, DiskId, FileId, LoopDevice};
 pub use filesystem::{BTRFS_GROWN_LEAST, FormatPolicy, FsSpec, FsType, FsUuid};
 pub use layout::Layout;
 pub use mount::{Mount, MountTable, Propagation};
-pub use mount_namespace::MountNamespace;
+pub use mount_namespace::{MountNamespace, NamespaceState};
 pub use name::{GroupId, Name, ObjectRef, SnapshotId, VolumeId};
 pub use observed::Observed;
 pub use owner::Owner;

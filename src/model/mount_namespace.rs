@@ -21,6 +21,17 @@ impl MountNamespace {
     }
 }
 
+/// Whether a mount namespace is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamespaceState {
+    /// A process lives in it.
+    Lives,
+    /// No process of the machine does.
+    Gone,
+    /// No process that can be seen from here does, and not all of the machine's can.
+    Untold,
+}
+
 impl fmt::Display for MountNamespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inode.fmt(f)

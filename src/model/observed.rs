@@ -147,11 +147,25 @@ pub struct ObservedDevice {
     pub stands_on: Vec<BlockId>,
     /// The volume or snapshot of csictl's whose image it shows, where it is a loop device: its bytes are that one's.
     pub shows_image_of: Option<String>,
+    /// The file that it shows, where it is a loop device whose file cannot be looked at from here: whose bytes they are nobody knows.
+    pub unseen_file: Option<PathBuf>,
 }
 
 impl ObservedDevice {
     /// Why it is no device for a volume, and what to do; `None` where it may be one.
     pub fn is_an_image(&self, path: &Path) -> Option<(String, &'static str)> {
+        if let Some(file) = &self.unseen_file {
+            let message = format!(
+                "{} leads to {}, a loop device on {}, which cannot be looked at from here: it may be an image of csictl's",
+                path.display(),
+                self.block,
+                file.display()
+            );
+            return Some((
+                message,
+                "bring the file back to its place, or run csictl where it is seen (the machine, or the container that attached it)",
+            ));
+        }
         let id = self.shows_image_of.as_ref()?;
         Some((
             format!(

@@ -113,8 +113,9 @@ pub(super) fn who(course: &Course<'_>, owner: &Owner) -> Vec<Refused> {
 /// Its mounts are in another mount namespace, where they cannot be seen.
 pub(super) fn namespace(course: &Course<'_>) -> Option<Refused> {
     let namespace = course.seen.foreign_namespace?;
-    let message =
-        format!("its mounts are in mount namespace {namespace}, which still lives and cannot be seen from here");
+    let message = format!(
+        "its mounts are in mount namespace {namespace}, which still lives, or may, and cannot be seen from here"
+    );
     let help = "run csictl in that namespace (nsenter --mount), or end its processes; csictl who shows them";
     Some(refuse("other-namespace", &ObjectRef::Volume(course.id.clone()), message, help))
 }

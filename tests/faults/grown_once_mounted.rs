@@ -60,6 +60,39 @@ fn what_was_mounted_and_not_grown_is_grown_by_the_next_apply() {
     }
 }
 
+/// Whoever is in the mount keeps it from being taken away again when its growth fails.
+#[test]
+fn what_could_not_be_taken_away_again_is_known_to_be_small() {
+    for (fs, program) in [("xfs", "xfs_growfs"), ("btrfs", "btrfs")] {
+        let (place, canaries, before) = prepared(fs);
+        let staged = place.join("run/staging/p.one");
+        // Opened by what fails, and held for a while after it.
+        let pid = place.join("pid");
+        let hold = format!(
+            "setsid sh -c 'cd {} && echo $$ >{} && exec sleep 600' </dev/null >/dev/null 2>&1 & until [ -s {} ]; do sleep 0.01; done",
+            staged.display(),
+            pid.display(),
+            pid.display()
+        );
+        let body = format!("case \"$*\" in -n*) ;; -d*|*resize*) {hold}; exit 1;; esac\nexec \"$REAL\" \"$@\"");
+        let instead = Instead::of(&place, program, &body);
+        let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+        assert_ne!(code, 0, "{fs}: {said}");
+        drop(instead);
+        assert!(place.mounts().contains(&staged), "{fs}: nobody held it: {said}");
+        let (code, said) = place.exit(&["plan", "m.toml", "--detailed-exitcode"]);
+        assert_eq!(code, 2, "{fs}: what is left to do is not seen: {said}");
+
+        place.ok(&["apply", "m.toml", "--yes"]);
+
+        let after = size_at(&place.join("a/one"));
+        assert!(after > before + (128 << 20), "{fs}: {before} bytes before, {after} now");
+        let holder = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder), nix::sys::signal::Signal::SIGKILL).unwrap();
+        converges(&place, "m.toml", &canaries, fs);
+    }
+}
+
 #[test]
 fn over_grpc_a_stage_that_is_repeated_grows_it() {
     use crate::csi::calls;

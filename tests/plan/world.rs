@@ -213,6 +213,7 @@ impl World {
             holders: Vec::new(),
             stands_on: Vec::new(),
             shows_image_of: None,
+            unseen_file: None,
         };
         self.seen(name).backing = ObservedBacking::Device(device);
         self

@@ -122,9 +122,11 @@ fn a_loop_of_another_file_stays_whatever_it_looks_like() {
 /// A copy of what somebody writes to meanwhile is torn, and what csictl did not mount is not its to freeze: wherever it is mounted.
 #[test]
 fn what_somebody_else_mounted_through_a_loop_of_his_own_is_not_copied() {
-    for elsewhere in [false, true] {
+    for (fs_type, size, elsewhere) in [("ext4", "16MiB", false), ("ext4", "16MiB", true), ("btrfs", "128MiB", true)] {
         let place = Place::new();
-        place.write("m.toml", ONE_VOLUME);
+        let volume = format!("{size}\"\nfs = {{ type = \"{fs_type}\" }}");
+        let manifest = ONE_VOLUME.replacen("16MiB\"", &volume, 1);
+        place.write("m.toml", &manifest);
         place.ok(&["apply", "m.toml", "--yes"]);
         place.ok(&["destroy", "m.toml", "--yes"]);
         let theirs = losetup(&["-f", "--show", place.join("pool/p.data.img").to_str().unwrap()]);
@@ -143,12 +145,13 @@ fn what_somebody_else_mounted_through_a_loop_of_his_own_is_not_copied() {
         if !elsewhere {
             nix::mount::mount(Some(theirs.as_str()), &at, Some("ext4"), MsFlags::empty(), None::<&str>).unwrap();
         }
-        let copy = ONE_VOLUME.to_owned() + "[volumes.copy]\ncapacity = \"16MiB\"\nsource = { volume = \"data\" }\n";
+        let source = format!("[volumes.copy]\ncapacity = \"{volume}\nsource = {{ volume = \"data\" }}\n");
+        let copy = manifest + &source;
         place.write("copy.toml", &copy.replace("[[pods.web.mounts]]\nvolume = \"data\"\npath = \"/web/data\"\n", ""));
 
         for words in [&["snapshot", "create", "p.data", "s", "--yes"][..], &["apply", "copy.toml", "--yes"]] {
             let (code, said) = place.exit(words);
-            assert!(code == 5 && said.contains(&theirs), "{elsewhere} {words:?}: {code} {said}");
+            assert!(code == 5 && said.contains(&theirs), "{fs_type} {elsewhere} {words:?}: {code} {said}");
         }
         assert!(!place.join("pool/p.s.snap").exists() && !place.join("pool/p.copy.img").exists(), "{elsewhere}");
 

@@ -2,7 +2,9 @@
 //! is protected, that it lives with its pod, that its group is being deleted.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use csictl::csi::proto::{
     CreateSnapshotRequest, CreateVolumeGroupSnapshotRequest, DeleteVolumeGroupSnapshotRequest, VolumeGroupSnapshot,
@@ -275,4 +277,46 @@ fn gc_removes_none_of_two_images_that_say_to_be_one_volume() {
         assert!(!pool.join(name).exists() && place.join("away").exists());
         fs::remove_file(place.join("away")).unwrap();
     }
+}
+
+/// A backup copy that keeps the extended attributes says of itself what the image says.
+#[test]
+fn a_volume_whose_record_is_lost_is_not_its_backup_copy() {
+    let place = Place::new();
+    let pools = ["pa", "pb"].map(|name| {
+        let pool = place.join(name);
+        fs::create_dir(&pool).unwrap();
+        fs::set_permissions(&pool, PermissionsExt::from_mode(0o700)).unwrap();
+        pool
+    });
+    let config = place.write(
+        "c.toml",
+        &format!(
+            "version = 1\n[pools.a]\npath = \"{}\"\n[pools.b]\npath = \"{}\"\n[classes.fast]\npool = \"b\"\n",
+            pools[0].display(),
+            pools[1].display()
+        ),
+    );
+    let serving = Serving::start(&place, &["--config", config.to_str().unwrap()]);
+    let capability = calls::mounted("ext4", &[]);
+    let mut create = calls::create("pvc-1", &capability, 16 * MIB);
+    create.parameters.insert("class".into(), "fast".into());
+    let id = serving.ok(serving.controller().create_volume(create)).volume.unwrap().volume_id;
+    let [copy, image] = [0, 1].map(|n| pools[n].join(format!("{id}.img")));
+    let copied = Command::new("cp").args(["--preserve=all", "--sparse=always"]).args([&image, &copy]).status().unwrap();
+    assert!(copied.success());
+    let stage = place.join("stage");
+    fs::create_dir(&stage).unwrap();
+    let record = place.state().join(format!("volumes/{id}.json"));
+    fs::write(&record, "").unwrap();
+
+    let staged = serving.call(serving.node().node_stage_volume(calls::stage(&id, &stage, &capability)));
+    let deleted = serving.call(serving.controller().delete_volume(calls::delete(&id)));
+
+    let message = staged.unwrap_err().message().to_owned();
+    assert!(message.contains(copy.to_str().unwrap()) && message.contains(image.to_str().unwrap()), "{message}");
+    assert!(copy.exists() && image.exists(), "{deleted:?}");
+    fs::remove_file(&copy).unwrap();
+    serving.ok(serving.node().node_stage_volume(calls::stage(&id, &stage, &capability)));
+    serving.ok(serving.node().node_unstage_volume(calls::unstage(&id, &stage)));
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,7 +17,7 @@ use nix::libc;
 
 use super::machine::ONE_VOLUME;
 use crate::support::Place;
-use crate::support::place::unwrapped;
+use crate::support::place::{detach, unwrapped};
 use crate::support::serving::Serving;
 
 /// Thaws a file system as soon as anybody has frozen it; whether it did, once it is told that all is over.
@@ -121,4 +122,50 @@ fn a_snapshot_of_a_raw_volume_that_is_written_to_all_the_time_is_none() {
     place.ok(&["snapshot", "create", "raw", "s", "--yes"]);
     assert_eq!(snapshots(&place), ["p.s.snap"]);
     place.ok(&["destroy", "m.toml", "--yes"]);
+}
+
+/// What is down nobody holds still either: somebody may write to it through a loop device of his own.
+#[test]
+fn what_somebody_writes_to_past_csictl_is_no_copy_alone_and_in_no_group() {
+    let place = Place::new();
+    let manifest = "version = 1\nproject = \"p\"\n[pools.main]\npath = \"pool\"\n[volumes.raw]\nvolume_mode = \"block\"\ncapacity = \"64MiB\"\n";
+    place.write("m.toml", manifest);
+    place.ok(&["apply", "m.toml", "--yes"]);
+    let image = place.join("pool/p.raw.img");
+    let shown = Command::new("losetup").args(["--find", "--show"]).arg(&image).output().unwrap();
+    let node = PathBuf::from(String::from_utf8(shown.stdout).unwrap().trim());
+    let device = fs::OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(&node).unwrap();
+    device.write_all_at(&vec![7; 32 << 20], 0).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let writer = thread::spawn(move || {
+        for n in 0_u64.. {
+            if told.load(Ordering::Relaxed) {
+                break;
+            }
+            device.write_all_at(&n.to_le_bytes().repeat(512), 0).unwrap();
+        }
+    });
+    let serving = Serving::start(&place, &[]);
+    let group = || {
+        let request = CreateVolumeGroupSnapshotRequest {
+            name: "nightly".into(),
+            source_volume_ids: vec!["p.raw".into()],
+            ..Default::default()
+        };
+        serving.call(serving.group().create_volume_group_snapshot(request))
+    };
+
+    let (code, said) = place.exit(&["snapshot", "create", "raw", "s", "--yes"]);
+    let grouped = group();
+
+    over.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    assert!(code == 5 && unwrapped(&said).contains("such a copy is torn"), "{code}: {said}");
+    assert!(grouped.unwrap_err().message().contains("such a copy is torn"));
+    assert_eq!(snapshots(&place), Vec::<String>::new());
+    detach(&node, place.path());
+    place.ok(&["snapshot", "create", "raw", "s", "--yes"]);
+    group().unwrap();
+    assert_eq!(snapshots(&place).len(), 2);
 }

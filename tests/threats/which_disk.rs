@@ -14,7 +14,7 @@ use csictl::state::record::{decode, encode};
 
 use super::data_loss::{DEVICE, disk, release_disk, shell};
 use crate::support::Place;
-use crate::support::place::checksum;
+use crate::support::place::{checksum, unwrapped};
 
 pub(super) const LINK: &str = "/dev/disk/by-id/test";
 
@@ -292,6 +292,34 @@ fn the_loop_device_of_csictls_own_volume_is_no_disk_for_another() {
     }
     assert_eq!(checksum(&image), before);
     place.ok(&["destroy", "raw.toml", "--yes"]);
+    release_both(&place);
+}
+
+/// The kernel tells a path of the file behind a loop device, which may lead nowhere: whose file that is nobody knows then.
+#[test]
+fn a_loop_device_whose_file_cannot_be_seen_is_no_disk() {
+    let place = Place::new();
+    let raw = "version = 1\nproject = \"q\"\n[pools.main]\npath = \"inner\"\n[volumes.raw]\nvolume_mode = \"block\"\ncapacity = \"64MiB\"\n\
+               image = { allocate = \"sparse\" }\n[pods.db]\nroot = \"db\"\n[[pods.db.devices]]\nvolume = \"raw\"\npath = \"/raw\"\n";
+    place.write("raw.toml", raw);
+    shell(&place, "mkdir -m 700 pool inner && mount --bind pool inner");
+    place.ok(&["apply", "raw.toml", "--yes"]);
+    let image = place.join("pool/q.raw.img");
+    let before = checksum(&image);
+    disk(&place, "true");
+    shell(&place, &format!("ln -sfn $(losetup -j {} | cut -d: -f1) {LINK}", image.display()));
+    shell(&place, "umount -l inner");
+    place.write("m.toml", DEVICE);
+
+    for words in [&["plan", "m.toml"][..], &["apply", "m.toml", "--yes", "--approve", "volume.data=wipe"]] {
+        let (code, said) = place.exit(words);
+        assert!(code == 5 && unwrapped(&said).contains("cannot be looked at from here"), "{words:?}: {code}: {said}");
+    }
+
+    assert_eq!(checksum(&image), before);
+    shell(&place, "mount --bind pool inner");
+    place.ok(&["destroy", "raw.toml", "--yes"]);
+    shell(&place, "umount inner");
     release_both(&place);
 }
 

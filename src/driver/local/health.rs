@@ -8,10 +8,10 @@ use crate::host::{FileKind, FsUsage, HostError};
 use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{Allocate, Backing, BlockId, Capacity, ImageBacking, LoopDevice, Mount, ObjectRef, Pool, VolumeId};
 
-use super::LocalDriver;
 use super::freezing::{is_left, is_own};
 use super::guard::is_image_of;
 use super::own::shows_block;
+use super::{LocalDriver, reach};
 
 /// A pool with less than this many bytes left is full: the next allocation group of any of its volumes does not fit.
 const POOL_FULL: Capacity = Capacity::mib(16);
@@ -52,7 +52,7 @@ impl LocalDriver {
         if !staged && !run.publishes.contains_key(path) {
             return Ok(None);
         }
-        if !run.namespace().is(self.facts(&ObjectRef::Volume(id.clone()))?.mount_namespace) {
+        if self.is_out_of_reach(record, run)? {
             return Err(DriverError::refused(
                 Refusal::OtherNamespace,
                 ObjectRef::Volume(id.clone()),
@@ -72,6 +72,14 @@ impl LocalDriver {
         Ok(ours.then(|| Measured::Filesystem(self.host().usage(path).ok())))
     }
 
+    fn is_out_of_reach(&self, record: &VolumeRecord, run: &RunRecord) -> Result<bool> {
+        let object = ObjectRef::Volume(run.id.clone());
+        let here = self.facts(&object)?.mount_namespace;
+        let state = |namespace| self.host().namespace_state(namespace);
+        reach::is_out_of_reach(self.host(), here, Some(record), run, state)
+            .map_err(|error| DriverError::host(object, error))
+    }
+
     /// What is wrong with it, in words; nothing when all is as it should be.
     pub fn problems(&self, record: &VolumeRecord, run: Option<&RunRecord>) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -89,8 +97,7 @@ impl LocalDriver {
             },
             Backing::Tmpfs(_) => {}
         }
-        let here = self.facts(&ObjectRef::Volume(record.spec.id.clone())).map(|facts| facts.mount_namespace);
-        if let Some(run) = run.filter(|run| here.is_ok_and(|here| run.namespace().is(here)))
+        if let Some(run) = run.filter(|run| self.is_out_of_reach(record, run).is_ok_and(|away| !away))
             && let Err(error) = self.mount_problems(record, run, &mut wrong)
         {
             wrong.push(error.to_string());

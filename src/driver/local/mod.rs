@@ -26,6 +26,7 @@ pub mod observe;
 mod own;
 mod places;
 mod publish;
+mod reach;
 mod ready;
 mod rebuild;
 mod room;

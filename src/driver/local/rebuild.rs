@@ -1,12 +1,12 @@
 //! A record that is no record any more is made anew from the image's own word. Such a record counts as protected and formatted
 //! until its manifest is applied again; the damaged one is set aside, not removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::driver::Result;
+use crate::driver::{DriverError, Refusal, Result};
 use crate::host::ErrorKind;
 use crate::model::observed::ObservedImage;
 use crate::model::record::{FormatMark, ImageIdentity, Recorded, VolumeRecord};
@@ -46,22 +46,50 @@ fn rebuild_if(
         Err(error) if matches!(error.kind, ErrorKind::Invalid | ErrorKind::UnsafePath) => Vec::new(),
         Err(error) => return Err(s.fail(error)),
     };
-    let mut pools: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
-    pools.extend(salvage_pool_path(&bytes));
-    pools.push(s.layout().default_pool());
-    pools.extend(s.driver.kept().pools.iter().cloned());
-    pools.extend(attached_pool(s));
-    for pool in pools {
-        let image = s.host().image(&pool.join(format!("{}.img", s.id))).map_err(|error| s.fail(error))?;
-        let record = image.and_then(|image| from_image(s.layout(), &s.id, pool, &image));
-        let Some(record) = record.filter(|record| wanted(record)) else { continue };
-        if s.record != Recorded::Absent {
-            s.store().set_volume_aside(&s.id).map_err(|error| state_error(&s.object(), error))?;
-        }
-        s.put_record(record, true)?;
-        return Ok(true);
+    // These say where it is; of the others each is only a place to look.
+    let mut told: Vec<PathBuf> = near.map(|backing| backing.pool_path.clone()).into_iter().collect();
+    told.extend(salvage_pool_path(&bytes));
+    told.extend(attached_pool(s));
+    let mut found = None;
+    for pool in told {
+        found = found.or(candidate(s, pool)?);
     }
-    Ok(false)
+    if found.is_none() {
+        let mut pools: BTreeSet<PathBuf> = s.driver.kept().pools.iter().cloned().collect();
+        pools.insert(s.layout().default_pool());
+        for pool in pools {
+            let Some(other) = candidate(s, pool)? else { continue };
+            if let Some(one) = found.as_ref().filter(|one| one.image != other.image) {
+                return Err(two_claim_it(s, one, &other));
+            }
+            found = Some(other);
+        }
+    }
+    let Some(record) = found.filter(wanted) else { return Ok(false) };
+    if s.record != Recorded::Absent {
+        s.store().set_volume_aside(&s.id).map_err(|error| state_error(&s.object(), error))?;
+    }
+    s.put_record(record, true)?;
+    Ok(true)
+}
+
+/// The record that the image in this pool amounts to.
+fn candidate(s: &Session<'_>, pool: PathBuf) -> Result<Option<VolumeRecord>> {
+    let image = s.host().image(&pool.join(format!("{}.img", s.id))).map_err(|error| s.fail(error))?;
+    Ok(image.and_then(|image| from_image(s.layout(), &s.id, pool, &image)))
+}
+
+/// An image and its backup copy, as a rule: which is which nobody says.
+fn two_claim_it(s: &Session<'_>, one: &VolumeRecord, other: &VolumeRecord) -> DriverError {
+    let path = |record: &VolumeRecord| {
+        let backing = record.spec.backing.as_image();
+        backing.map_or_else(String::new, |backing| backing.image_path(&s.id).display().to_string())
+    };
+    s.refuse(
+        Refusal::WrongIdentity,
+        format!("its record can't be used, and two files say that they are it: {} and {}", path(one), path(other)),
+        "move the one that is not it (a backup copy) out of the pool, and try again",
+    )
 }
 
 /// The directory of the file behind the loop device that this boot's record names. A path of the kernel's is only a place to look:

@@ -11,6 +11,7 @@ use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId, shell_word};
 use crate::state::{Reader, StateError, Store, VolumeLock};
 
+use super::reach::is_out_of_reach;
 use super::{LocalDriver, chain, freezing, own};
 
 /// A locked volume with what is recorded of it.
@@ -139,25 +140,23 @@ impl<'a> Session<'a> {
         host_failure(&self.object(), error)
     }
 
-    /// Refuses to change a volume whose mounts another, living mount namespace holds: they cannot be seen from here.
+    /// Refuses to change a volume whose mounts another mount namespace holds, or may hold: they cannot be seen from here.
     pub fn same_namespace(&self) -> Result<()> {
         let Recorded::Present(run) = &self.run else { return Ok(()) };
         let ours = self.facts()?.mount_namespace;
         let staged_in = run.namespace();
-        let in_use = run.staging_path.is_some() || !run.publishes.is_empty();
-        if in_use && !staged_in.is(ours) {
-            let lives = self.host().namespace_lives(staged_in).map_err(|error| self.fail(error))?;
-            if lives {
-                return Err(self.refuse(
-                    Refusal::OtherNamespace,
-                    format!(
-                        "it was staged in mount namespace {staged_in}, which still lives; this one is {ours}, and its mounts cannot be seen from here"
-                    ),
-                    "work from that namespace (nsenter -m), or end the processes that live in it",
-                ));
-            }
+        let state = |namespace| self.host().namespace_state(namespace);
+        let away = is_out_of_reach(self.host(), ours, self.record.present(), run, state);
+        if !away.map_err(|error| self.fail(error))? {
+            return Ok(());
         }
-        Ok(())
+        Err(self.refuse(
+            Refusal::OtherNamespace,
+            format!(
+                "it was staged in mount namespace {staged_in}, which still lives, or may; this one is {ours}, and its mounts cannot be seen from here"
+            ),
+            "work from that namespace (nsenter -m), or end the processes that live in it; in a container that does not see the machine's processes              it is not known whether they have ended (hostPID, --pid=host)",
+        ))
     }
 
     /// The record, for a verb that builds up: none of a newer csictl, a corrupt one rebuilt, a missing one an error.
@@ -245,18 +244,30 @@ impl<'a> Session<'a> {
                 made: std::collections::BTreeMap::new(),
             },
         };
-        // A namespace that is gone has taken its mounts with it.
         if !run.namespace().is(facts.mount_namespace) {
             run.mount_namespace = facts.mount_namespace.inode;
             run.mount_namespace_id = facts.mount_namespace.id;
+            self.forget_unseen(&mut run);
+        }
+        Ok(run)
+    }
+
+    /// A namespace that is gone has taken its mounts with it, but those that were shared: they are there still when the container of a driver
+    /// was replaced, and go on being what the record says of them.
+    fn forget_unseen(&self, run: &mut RunRecord) {
+        let seen = |path: &Path| self.host().mounts_at(path).map_or(true, |mounts| !mounts.is_empty());
+        run.publishes.retain(|target, _| seen(target));
+        // A raw volume is staged without a mount.
+        let raw = self.record.present().is_some_and(|record| record.spec.is_raw());
+        if !raw && !run.staging_path.as_deref().is_some_and(seen) {
             run.staging_path = None;
             run.stage_options.clear();
             run.grows = false;
-            run.publishes.clear();
+        }
+        if run.staging_path.is_none() && run.publishes.is_empty() {
             run.device = None;
             run.directory = None;
         }
-        Ok(run)
     }
 
     /// Writes the boot-scoped record, or removes it when it says nothing any more.

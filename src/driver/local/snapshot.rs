@@ -282,6 +282,10 @@ fn delete_by_its_own_word(driver: &LocalDriver, request: &DeleteSnapshotRequest)
         let path = pool.join(format!("{}.snap", request.id));
         let Some(image) = driver.host().image(&path).map_err(fail)? else { continue };
         if is_snapshot_of(image.identity.as_ref(), &request.id, &Owner::Csi) {
+            if image.identity.as_ref().is_some_and(|identity| identity.group.is_some()) {
+                return Ok(false);
+            }
+            guard::not_attached(driver.host(), &object, &path, image.file)?;
             driver.host().remove_image(&path, Some(image.file)).map_err(fail)?;
             deleted::stays_away(driver.host(), driver.layout(), &path).map_err(fail)?;
             driver.store().set_snapshot_aside(&request.id).map_err(|error| state_error(&object, error))?;

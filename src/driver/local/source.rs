@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{CopyMethod, CopyRequest, ErrorKind, Freeze, Host, HostError, LockMode, Observe};
@@ -15,12 +15,30 @@ use super::own::{self, Own};
 use super::session::{Session, host_failure, state_error, with_help};
 use super::{LocalDriver, growth, guard};
 
-/// How often a raw device in use is copied before it is given up.
-const RAW_TRIES: u32 = 3;
+/// How often what nothing holds still is copied before it is given up.
+const TRIES: u32 = 3;
 /// Longer than the kernel's clock for times of files takes from one value to the next.
 const TICK: Duration = Duration::from_millis(20);
 /// A pool with less is full: a file system's own bookkeeping takes that much.
 const FULL: u64 = 1 << 20;
+
+/// When a file was last written to, in seconds and nanoseconds; nothing where it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LastWrite(Option<(i64, i64)>);
+
+impl LastWrite {
+    /// Whether it was written to since.
+    pub fn is_passed(self, now: Self) -> bool {
+        self != now
+    }
+
+    fn is_older_than(self, age: Duration) -> bool {
+        let Some((seconds, nanos)) = self.0 else { return false };
+        let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
+        let at = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        SystemTime::now().duration_since(at).is_ok_and(|since| since > age)
+    }
+}
 
 /// Something to copy from, locked while this lives.
 pub(super) struct Origin<'a> {
@@ -122,24 +140,33 @@ enum OwnMount {
     Writable(PathBuf),
 }
 
-/// What somebody else mounted through an image's loop device may be written to while it is copied, and is not csictl's to freeze.
-fn not_mounted_by_others(host: &dyn Observe, object: &ObjectRef, device: &LoopDevice) -> Result<()> {
-    if device.read_only {
-        return Ok(());
+/// What somebody else mounted through a loop device of an image may be written to while it is copied, and is not csictl's to freeze.
+fn not_mounted_by_others(host: &dyn Observe, object: &ObjectRef, path: &Path, file: FileId) -> Result<()> {
+    let fail = |error: HostError| host_failure(object, error);
+    for device in host.loops_of_image(path, file).map_err(fail)? {
+        if device.read_only {
+            continue;
+        }
+        let here = host.device(&device.node()).map_err(fail)?.map(|seen| seen.holders);
+        let elsewhere = host.holders(device.block, None).unwrap_or_default();
+        let mounts =
+            elsewhere.iter().flat_map(|holder| &holder.what).filter(|what| what.starts_with("mount ")).cloned();
+        let mut used: Vec<String> = here.into_iter().flatten().chain(mounts).collect();
+        if used.is_empty() {
+            // A mount in a namespace whose processes can't be seen, or of a file system that tells another device.
+            if !host.is_claimed(&device.node()).map_err(fail)? {
+                continue;
+            }
+            used.push("somebody has it for himself alone (a mount in another mount namespace?)".to_owned());
+        }
+        return Err(DriverError::refused(
+            Refusal::Busy,
+            object.clone(),
+            format!("{} is in use, and not by csictl: {}", device.node().display(), used.join(", ")),
+            "a copy of what somebody may be writing to is torn: take that mount away, or mount the volume with csictl",
+        ));
     }
-    let here = host.device(&device.node()).map_err(|error| host_failure(object, error))?.map(|seen| seen.holders);
-    let elsewhere = host.holders(device.block, None).unwrap_or_default();
-    let mounts = elsewhere.iter().flat_map(|holder| &holder.what).filter(|what| what.starts_with("mount ")).cloned();
-    let used: Vec<String> = here.into_iter().flatten().chain(mounts).collect();
-    if used.is_empty() {
-        return Ok(());
-    }
-    Err(DriverError::refused(
-        Refusal::Busy,
-        object.clone(),
-        format!("{} is in use, and not by csictl: {}", device.node().display(), used.join(", ")),
-        "a copy of what somebody may be writing to is torn: take that mount away, or mount the volume with csictl",
-    ))
+    Ok(())
 }
 
 impl LocalDriver {
@@ -188,16 +215,18 @@ impl LocalDriver {
         }
         let mut freeze = None;
         let mut raw_node = None;
-        if let Some(device) = &device {
-            if record.spec.is_raw() {
+        let mounted = match &device {
+            Some(device) if record.spec.is_raw() => {
                 raw_node = Some(device.node());
-            } else {
-                match self.own_mount(&s, &record)? {
-                    OwnMount::Writable(mount_point) => freeze = Some((mount_point, device.node())),
-                    OwnMount::ReadOnly => {}
-                    OwnMount::None => not_mounted_by_others(s.host(), &s.object(), device)?,
-                }
+                OwnMount::ReadOnly
             }
+            Some(_) => self.own_mount(&s, &record)?,
+            None => OwnMount::None,
+        };
+        match (mounted, &device) {
+            (OwnMount::Writable(mount_point), Some(device)) => freeze = Some((mount_point, device.node())),
+            (OwnMount::None, _) => not_mounted_by_others(s.host(), &s.object(), &image.path, image.file)?,
+            _ => {}
         }
         let identity = image.identity.as_ref();
         let given = s.run.present().is_some_and(|run| run.staging_path.is_some() || !run.publishes.is_empty());
@@ -277,10 +306,7 @@ impl LocalDriver {
             let message = format!("its file {} is gone", record.path.display());
             return refuse(Refusal::WrongIdentity, message, "bring the file back, or delete the snapshot");
         };
-        let attached = self.host().loop_of_image(&image.path, image.file, None);
-        if let Some(device) = attached.map_err(|error| host_failure(&object, error))? {
-            not_mounted_by_others(self.host(), &object, &device)?;
-        }
+        not_mounted_by_others(self.host(), &object, &image.path, image.file)?;
         let identity = image.identity.as_ref();
         Ok(Origin {
             object: object.clone(),
@@ -309,11 +335,15 @@ impl Origin<'_> {
     ) -> Result<CopyMethod> {
         let host = driver.host();
         let fail = |error: HostError| host_failure(&self.object, error);
-        if let Some(node) = &self.raw_node {
-            return self.copy_raw(driver, lock, request, (node, notes));
-        }
         let Some((mount_point, node)) = &self.freeze else {
-            return host.copy_image(request, lock.own()).map_err(fail);
+            let method = self.copy_unwritten(driver, lock, request)?;
+            if self.raw_node.is_some() {
+                notes.push(format!(
+                    "{} is in use as a raw device: the copy is what a power cut would leave",
+                    self.object
+                ));
+            }
+            return Ok(method);
         };
         self.not_onto_itself(driver, mount_point, &request.to_part)?;
         let frozen = self.freeze_at(driver, mount_point)?;
@@ -331,32 +361,18 @@ impl Origin<'_> {
         Err(not_of_one_moment(driver, &self.object, &self.path, Some(until), removed))
     }
 
-    /// Copies what a raw device shows, whose writer nothing can hold still: what is read in a moment (reflink) is what a power cut would leave; what
-    /// takes longer is of one moment only if nobody wrote meanwhile, which the file's time tells.
-    fn copy_raw(
-        &self,
-        driver: &LocalDriver,
-        lock: &VolumeLock,
-        request: &CopyRequest,
-        (node, notes): (&Path, &mut Vec<String>),
-    ) -> Result<CopyMethod> {
+    /// Copies what nothing holds still: a raw device that is in use, and what is down or only read, but for whoever writes to it past csictl. What is
+    /// read in a moment (reflink) is what a power cut would leave; what takes longer is of one moment only if nobody wrote meanwhile.
+    fn copy_unwritten(&self, driver: &LocalDriver, lock: &VolumeLock, request: &CopyRequest) -> Result<CopyMethod> {
         let host = driver.host();
         let fail = |error: HostError| host_failure(&self.object, error);
-        let written = || {
-            let facts = host.stat(&self.path).map_err(fail)?;
-            Ok::<_, DriverError>(facts.map(|facts| (facts.modified, facts.modified_nanos)))
-        };
-        for _ in 0..RAW_TRIES {
-            host.flush_device(node).map_err(fail)?;
-            let before = written()?;
-            // Two writes in one tick of the kernel's clock have one time.
-            sleep(TICK);
+        for _ in 0..TRIES {
+            if let Some(node) = &self.raw_node {
+                host.flush_device(node).map_err(fail)?;
+            }
+            let before = self.last_write(driver)?;
             let method = host.copy_image(request, lock.own()).map_err(fail)?;
-            if method == CopyMethod::Reflink || written()? == before {
-                notes.push(format!(
-                    "{} is in use as a raw device: the copy is what a power cut would leave",
-                    self.object
-                ));
+            if method == CopyMethod::Reflink || !before.is_passed(self.last_write(driver)?) {
                 return Ok(method);
             }
             host.remove_image(&request.to_part, None).map_err(fail)?;
@@ -364,9 +380,24 @@ impl Origin<'_> {
         Err(DriverError::refused(
             Refusal::Busy,
             self.object.clone(),
-            format!("it was written to each of the {RAW_TRIES} times that it was copied: such a copy is torn"),
+            format!("it was written to each of the {TRIES} times that it was copied: such a copy is torn"),
             "stop who writes to it for as long as that takes, or put the pool on xfs or btrfs, where a copy takes no time",
         ))
+    }
+
+    /// When its image was last written to, as of a moment after which any write shows.
+    pub fn last_write(&self, driver: &LocalDriver) -> Result<LastWrite> {
+        let look = || {
+            let facts = driver.host().stat(&self.path).map_err(|error| host_failure(&self.object, error))?;
+            Ok::<_, DriverError>(LastWrite(facts.map(|facts| (facts.modified, facts.modified_nanos))))
+        };
+        let last = look()?;
+        if last.is_older_than(TICK) {
+            return Ok(last);
+        }
+        // Two writes in one tick of the kernel's clock have one time.
+        sleep(TICK);
+        Ok(last)
     }
 
     /// Refuses a copy that would be written to the very file system which is held still for it.

@@ -79,6 +79,11 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     } else {
         let before = intent.clone();
         if let Err(error) = mount(s, &mut record, request, intent, options, &mut notes) {
+            // What could not be taken away again is there, with all that is known of it.
+            let left = Own::of(s, Some(&record)).and_then(|own| own.stack(s, &request.staging_path));
+            if left.map_or(true, |stack| stack.top().is_some()) {
+                return Err(error);
+            }
             let publishes = before.publishes;
             let cleared = RunRecord {
                 staging_path: None,
@@ -87,7 +92,6 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
                 loop_index: None,
                 device: None,
                 directory: None,
-                grows: s.run.present().is_some_and(|run| run.grows),
                 publishes,
                 ..before
             };

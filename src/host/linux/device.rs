@@ -1,5 +1,5 @@
 //! An existing block device: its number, size, sectors, serial and WWN, and who else holds it. Read from sysfs and udev's
-//! database, so that looking at a disk does not open it.
+//! database, so that looking at a disk does not open it; a loop device is asked for its file.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::errors::{failed, wrong};
-use super::{identity, lookup, sys};
+use super::{identity, lookup, loops, sys};
 use crate::host::{ErrorKind, Result};
 use crate::model::observed::ObservedDevice;
 use crate::model::{BlockId, Capacity, DiskId};
@@ -43,6 +43,7 @@ pub fn observe(path: &Path, boot: &str) -> Result<Option<ObservedDevice>> {
         .or_else(|| udev.get("ID_SERIAL"));
     let wwn = udev.get("ID_WWN").or_else(|| first_word(&disk, &["wwid", "device/wwid"]));
     let sequence = number(disk.join("diskseq"));
+    let shown = Shown::by(block, &folder);
     Ok(Some(ObservedDevice {
         block,
         disk: DiskId {
@@ -58,7 +59,8 @@ pub fn observe(path: &Path, boot: &str) -> Result<Option<ObservedDevice>> {
         sector_size: first_word(&disk, &["queue/logical_block_size"]).and_then(|text| text.parse().ok()).unwrap_or(512),
         holders: holders(block, &folder)?,
         stands_on: stands_on(block),
-        shows_image_of: shows_image_of(&folder),
+        shows_image_of: shown.image_of,
+        unseen_file: shown.unseen,
     }))
 }
 
@@ -93,10 +95,26 @@ pub fn is_claimed(path: &Path) -> Result<bool> {
     }
 }
 
-/// Whose image a loop device shows, by the image's own word.
-fn shows_image_of(folder: &Path) -> Option<String> {
-    let file = word(&folder.join("loop/backing_file"))?;
-    Some(identity::read(Path::new(&file)).ok()??.id)
+/// What a loop device shows.
+#[derive(Default)]
+struct Shown {
+    /// Whose image, by the image's own word.
+    image_of: Option<String>,
+    /// The file, if it is not at the path that the kernel tells: unlinked, or in another mount namespace.
+    unseen: Option<PathBuf>,
+}
+
+impl Shown {
+    fn by(block: BlockId, folder: &Path) -> Self {
+        let Some(told) = word(&folder.join("loop/backing_file")) else { return Self::default() };
+        let file = PathBuf::from(told);
+        let Ok(Some(device)) = loops::look(block.minor) else { return Self { unseen: Some(file), image_of: None } };
+        if !fs::symlink_metadata(&file).is_ok_and(|facts| loops::file_id(&facts) == device.backing) {
+            return Self { unseen: Some(file), image_of: None };
+        }
+        let identity = identity::read(&file).ok().flatten();
+        Self { image_of: identity.map(|identity| identity.id), unseen: None }
+    }
 }
 
 /// Every device below one: the disk of a partition, what dm and md made it from, the device that a loop device shows.

@@ -23,8 +23,8 @@ use crate::host::{
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
 use crate::model::record::ImageIdentity;
 use crate::model::{
-    BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountNamespace, MountTable, Ownership, Pool,
-    Probe, PublishKind,
+    BlockId, Capacity, Done, FileId, FsType, FsUuid, LoopDevice, Mount, MountNamespace, MountTable, NamespaceState,
+    Ownership, Pool, Probe, PublishKind,
 };
 
 /// Reads this machine.
@@ -109,6 +109,10 @@ impl Observe for LinuxObserve {
         loops::loop_of_image(path, file, hint)
     }
 
+    fn loops_of_image(&self, path: &Path, file: FileId) -> Result<Vec<LoopDevice>> {
+        loops::loops_of_image(path, file)
+    }
+
     fn is_last_copy(&self, index: u32) -> Result<bool> {
         loops::is_last_copy(index)
     }
@@ -181,8 +185,8 @@ impl Observe for LinuxObserve {
         lookup::seen_only_here(directory)
     }
 
-    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
-        Ok(who::namespace_lives(mount_namespace))
+    fn namespace_state(&self, mount_namespace: MountNamespace) -> Result<NamespaceState> {
+        Ok(who::namespace_state(mount_namespace))
     }
 
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {
@@ -299,8 +303,8 @@ impl Observe for LinuxHost {
         self.observe.seen_only_here(directory)
     }
 
-    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
-        self.observe.namespace_lives(mount_namespace)
+    fn namespace_state(&self, mount_namespace: MountNamespace) -> Result<NamespaceState> {
+        self.observe.namespace_state(mount_namespace)
     }
 
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {

@@ -141,6 +141,7 @@ pub fn place(commits: &Commits, parts: &Parts, part: &Path, path: &Path, place: 
     let writer = commits.join(directory.as_fd()).map_err(failed(ACT, path))?;
     let finished = files::open_regular(ACT, part, false)?;
     writer.commit(finished.as_fd()).map_err(failed(ACT, part))?;
+    parts.is_ours(ACT, part)?;
     let placed = match place {
         Place::New => rename_new(part, path),
         Place::Replace(old) => replace(part, path, *old),

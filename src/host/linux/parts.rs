@@ -3,7 +3,7 @@
 //! image for what a killed run left.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, symlink_metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,14 @@ impl Parts {
         }
     }
 
+    /// Refuses to give a name to another file than the one that was made here.
+    pub fn is_ours(&self, act: &'static str, part: &Path) -> Result<()> {
+        match self.held().get(part) {
+            Some(file) if !is_at(file, part) => Err(others(act, part)),
+            _ => Ok(()),
+        }
+    }
+
     /// It has its name, or is gone.
     pub fn let_go(&self, part: &Path) {
         self.held().remove(part);
@@ -59,7 +67,7 @@ pub fn create(act: &'static str, part: &Path) -> Result<File> {
     options.read(true).write(true).create_new(true).mode(MODE).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     let file = match options.open(part) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let _abandoned = abandoned(act, part)?;
+            let _kept = abandoned(act, part)?;
             files::remove_own(act, part)?;
             match options.open(part) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(others(act, part)),
@@ -69,10 +77,7 @@ pub fn create(act: &'static str, part: &Path) -> Result<File> {
         answer => answer.map_err(failed(act, part))?,
     };
     // Between the two calls somebody else may have taken it for abandoned.
-    if !try_lock(&file) || file.metadata().map_err(failed(act, part))?.nlink() == 0 {
-        return Err(others(act, part));
-    }
-    Ok(file)
+    if try_lock(&file) && is_at(&file, part) { Ok(file) } else { Err(others(act, part)) }
 }
 
 /// What lies at a temporary name, locked, if it is a file that nobody is making.
@@ -81,7 +86,14 @@ fn abandoned(act: &'static str, part: &Path) -> Result<Option<File>> {
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
     // What can't be opened, or is no file, is for the removal to judge.
     let Ok(file) = options.open(part) else { return Ok(None) };
-    if try_lock(&file) { Ok(Some(file)) } else { Err(others(act, part)) }
+    // Between the two calls somebody else may have removed it, and begun his own there.
+    if try_lock(&file) && is_at(&file, part) { Ok(Some(file)) } else { Err(others(act, part)) }
+}
+
+/// Whether the name leads to this file.
+fn is_at(file: &File, part: &Path) -> bool {
+    let id = |facts: &Metadata| (facts.dev(), facts.ino());
+    matches!((file.metadata(), symlink_metadata(part)), (Ok(held), Ok(there)) if id(&held) == id(&there))
 }
 
 /// Whether nobody else holds it; a file system without such locks cannot tell.
@@ -123,6 +135,21 @@ mod tests {
         theirs.create("create", &part).unwrap();
         assert_eq!(ours.create("create", &part).unwrap_err().kind, ErrorKind::LockHeld);
         theirs.create("create", &part).unwrap();
+    }
+
+    #[test]
+    fn another_file_at_the_temporary_name_gets_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join(".a.img.part");
+        let parts = Parts::default();
+        parts.create("create", &part).unwrap();
+        parts.is_ours("place", &part).unwrap();
+
+        std::fs::rename(&part, folder.path().join("away")).unwrap();
+        std::fs::write(&part, "another").unwrap();
+
+        assert_eq!(parts.is_ours("place", &part).unwrap_err().kind, ErrorKind::LockHeld);
+        assert!(!is_at(&File::open(folder.path().join("away")).unwrap(), &part));
     }
 
     #[test]

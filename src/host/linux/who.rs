@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{lookup, sys};
 use crate::host::{Holder, Result};
-use crate::model::{BlockId, MountNamespace};
+use crate::model::{BlockId, MountNamespace, NamespaceState};
 
 /// How a held file is known to count.
 enum Held {
@@ -122,13 +122,26 @@ pub fn this_namespace() -> MountNamespace {
 }
 
 /// Whether any process lives in that namespace.
-pub fn namespace_lives(namespace: MountNamespace) -> bool {
+pub fn namespace_state(namespace: MountNamespace) -> NamespaceState {
     // The number that the kernel gives once is asked for only where the other is the same.
     let lives_there = |pid: &str| {
         facts_namespace(pid) == Some(namespace.inode)
             && namespace.is(MountNamespace { inode: namespace.inode, id: namespace_id(pid) })
     };
-    lives_there("self") || processes().into_iter().any(|pid| lives_there(&pid.to_string()))
+    if lives_there("self") || processes().into_iter().any(|pid| lives_there(&pid.to_string())) {
+        NamespaceState::Lives
+    } else if sees_all_processes() {
+        NamespaceState::Gone
+    } else {
+        NamespaceState::Untold
+    }
+}
+
+/// Whether /proc shows the processes of the whole machine: those of its first process namespace.
+fn sees_all_processes() -> bool {
+    // PROC_PID_INIT_INO (linux/proc_ns.h).
+    const FIRST: u64 = 0xEFFF_FFFC;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|facts| facts.ino() == FIRST)
 }
 
 /// The kernel's number for a process's mount namespace.

@@ -10,7 +10,8 @@ use crate::host::{
 };
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget, TargetKind};
 use crate::model::{
-    BlockId, Capacity, DiskId, FileId, FsType, LoopDevice, Mount, MountNamespace, MountTable, Pool, Probe, Signature,
+    BlockId, Capacity, DiskId, FileId, FsType, LoopDevice, Mount, MountNamespace, MountTable, NamespaceState, Pool,
+    Probe, Signature,
 };
 
 use super::SimHost;
@@ -139,6 +140,7 @@ impl Machine {
                 holders: disk.holders.clone(),
                 stands_on: Vec::new(),
                 shows_image_of: None,
+                unseen_file: None,
             }));
         }
         let l = self.loops.get(&block.minor).filter(|l| l.device.block == block);
@@ -156,6 +158,7 @@ impl Machine {
             holders: Vec::new(),
             stands_on: Vec::new(),
             shows_image_of: None,
+            unseen_file: None,
         }))
     }
 
@@ -349,9 +352,10 @@ impl Observe for SimHost {
         self.look("look at target", target, |machine| machine.target(trusted_root, target))
     }
 
-    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
+    fn namespace_state(&self, mount_namespace: MountNamespace) -> Result<NamespaceState> {
         self.look("look at namespace", Path::new("/proc"), |machine| {
-            Ok(machine.namespaces.iter().any(|lives| lives.is(mount_namespace)))
+            let lives = machine.namespaces.iter().any(|lives| lives.is(mount_namespace));
+            Ok(if lives { NamespaceState::Lives } else { NamespaceState::Gone })
         })
     }
 

@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
+use csictl::csi::proto::volume_capability::access_mode::Mode;
 use csictl::model::FsType;
+use nix::mount::MsFlags;
 use rustix::mount::{UnmountFlags, unmount};
 use tonic::Code;
 
@@ -11,6 +13,7 @@ use super::{Rig, mounted_at};
 use crate::csi::calls;
 use crate::csi::calls::{block, mounted};
 use crate::csi::shop::run;
+use crate::support::Place;
 use crate::support::serving::Serving;
 
 #[test]
@@ -86,6 +89,56 @@ fn with_all_records_lost_only_what_is_the_volumes_own_is_taken_away() {
     assert!(mounted_at(&foreign).is_some() && mounted_at(&target).is_some() && empty.exists());
     rig.unpublish(&id);
     assert!(mounted_at(&target).is_none() && !target.exists());
+}
+
+/// The container of a driver has a mount namespace of its own, in which what it mounts is shared with the machine's (`mountPropagation:
+/// Bidirectional`). A new one comes with every upgrade, and sees the mounts of the one before.
+#[test]
+fn a_server_whose_container_was_replaced_goes_on_with_the_mounts_that_are_there() {
+    let place = Place::new();
+    let shared =
+        |flags| nix::mount::mount(Some(place.path()), place.path(), None::<&str>, flags, None::<&str>).unwrap();
+    shared(MsFlags::MS_BIND);
+    shared(MsFlags::MS_SHARED);
+    let contained = || {
+        let wrap = |server: Command| {
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--mount", "--propagation", "unchanged"]).arg(server.get_program()).args(server.get_args());
+            unshare.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(place.path());
+            unshare
+        };
+        Serving::start_under(&place, wrap).unwrap()
+    };
+    let one_writer = calls::with_mode(mounted("xfs", &[]), Mode::SingleNodeSingleWriter);
+    let stage = place.join("stage");
+    fs::create_dir(&stage).unwrap();
+    let (target, second) = (place.join("target"), place.join("second"));
+    let serving = contained();
+    let create = calls::create("pvc-1", &one_writer, 300 << 20);
+    let id = serving.ok(serving.controller().create_volume(create)).volume.unwrap().volume_id;
+    serving.ok(serving.node().node_stage_volume(calls::stage(&id, &stage, &one_writer)));
+    serving.ok(serving.node().node_publish_volume(calls::publish(&id, &stage, &target, &one_writer, false)));
+    fs::write(target.join("file"), "kept").unwrap();
+    drop(serving);
+
+    let serving = contained();
+    let node = || serving.node();
+    let stats = serving.ok(node().node_get_volume_stats(calls::stats(&id, &target)));
+    assert!(!stats.volume_condition.unwrap().abnormal);
+    let expand = calls::expand(&id, calls::range(400 << 20, 0));
+    serving.ok(serving.controller().controller_expand_volume(expand));
+    serving.ok(node().node_stage_volume(calls::stage(&id, &stage, &one_writer)));
+    let twice = calls::publish(&id, &stage, &second, &one_writer, false);
+    serving.refused(Code::FailedPrecondition, node().node_publish_volume(twice));
+    serving.ok(node().node_publish_volume(calls::publish(&id, &stage, &target, &one_writer, false)));
+    serving.refused(Code::FailedPrecondition, node().node_unstage_volume(calls::unstage(&id, &stage)));
+    assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "kept");
+
+    serving.ok(node().node_unpublish_volume(calls::unpublish(&id, &target)));
+    serving.ok(node().node_unstage_volume(calls::unstage(&id, &stage)));
+    assert!(mounted_at(&stage).is_none() && mounted_at(&target).is_none());
+    drop(serving);
+    nix::mount::umount2(place.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
 #[test]

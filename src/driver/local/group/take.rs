@@ -148,6 +148,9 @@ fn at_one_moment(
     for origin in origins {
         frozen.push(origin.freeze(driver)?);
     }
+    // What is not held still is of that moment too if nobody writes to it until the last copy has ended.
+    let still = || origins.iter().filter(|origin| origin.writable_at().is_none());
+    let before: Vec<_> = still().map(|origin| origin.last_write(driver)).collect::<Result<_>>()?;
     let until = frozen.iter().flatten().map(Frozen::until).min();
     let held = || frozen.iter().flatten().all(Frozen::held);
     for origin in origins {
@@ -170,6 +173,16 @@ fn at_one_moment(
             // What is read once one of them was thawed is of another moment.
             Ok(_) if held() => {}
             _ => return Err(not_of_one_moment(driver, &origin.object, &origin.path, until, None)),
+        }
+    }
+    for (origin, before) in still().zip(before) {
+        if before.is_passed(origin.last_write(driver)?) {
+            return Err(DriverError::refused(
+                Refusal::Busy,
+                origin.object.clone(),
+                "it was written to, and not by csictl, while it was copied: such a copy is torn",
+                "stop who writes to it (a loop device, a raw device) and try again",
+            ));
         }
     }
     // That somebody else thawed one shows when it is thawed.

@@ -18,8 +18,8 @@ use crate::host::{ErrorKind, HostError, Observe};
 use crate::model::observed::{HostFacts, Observed, ObservedSnapshot, ObservedVolume};
 use crate::model::record::{Recorded, RunRecord, SnapshotRecord, VolumeRecord};
 use crate::model::{
-    BlockId, Desired, FileId, Layout, LoopDevice, MountNamespace, MountTable, Owner, PublishSpec, SnapshotId, Source,
-    VolumeId,
+    BlockId, Desired, FileId, Layout, LoopDevice, MountNamespace, MountTable, NamespaceState, Owner, PublishSpec,
+    SnapshotId, Source, VolumeId,
 };
 use crate::state::Reader;
 
@@ -46,7 +46,7 @@ struct Look<'a> {
     records: BTreeMap<VolumeId, Recorded<VolumeRecord>>,
     runs: BTreeMap<VolumeId, RunRecord>,
     /// Which other mount namespaces live, asked once each.
-    namespaces: HashMap<MountNamespace, bool>,
+    namespaces: HashMap<MountNamespace, NamespaceState>,
     wanted: BTreeMap<&'a VolumeId, Vec<&'a PublishSpec>>,
     desired: Option<&'a Desired>,
 }
@@ -140,7 +140,8 @@ impl<'a> Look<'a> {
         let others: BTreeSet<MountNamespace> =
             runs.values().map(RunRecord::namespace).filter(|namespace| !namespace.is(facts.mount_namespace)).collect();
         // Unable to tell, it counts as living: nothing is changed then.
-        let namespaces = others.into_iter().map(|it| (it, host.namespace_lives(it).unwrap_or(true))).collect();
+        let namespaces =
+            others.into_iter().map(|it| (it, host.namespace_state(it).unwrap_or(NamespaceState::Lives))).collect();
         let mut wanted: BTreeMap<&VolumeId, Vec<&PublishSpec>> = BTreeMap::new();
         for publish in desired.into_iter().flat_map(Desired::publishes) {
             wanted.entry(&publish.volume).or_default().push(publish);

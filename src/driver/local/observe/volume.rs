@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::driver::local::freezing;
 use crate::driver::local::guard::is_image_of;
 use crate::driver::local::own::describe;
+use crate::driver::local::reach;
 use crate::host::FileKind;
 use crate::model::observed::{Hidden, ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
-    Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, PublishKind, PublishSpec, VolumeId,
-    VolumeSpec, WasMounted,
+    Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, NamespaceState, PublishKind, PublishSpec,
+    VolumeId, VolumeSpec, WasMounted,
 };
 
 use super::Look;
@@ -42,9 +43,7 @@ impl Look<'_> {
             self.stray_image(id, &mut seen);
         }
         if let Some(run) = run
-            && !run.namespace().is(self.facts.mount_namespace)
-            && self.namespaces.get(&run.namespace()).copied().unwrap_or(true)
-            && (run.staging_path.is_some() || !run.publishes.is_empty())
+            && self.is_out_of_reach(record.present(), run)
         {
             seen.foreign_namespace = Some(run.namespace());
         }
@@ -216,6 +215,12 @@ impl Look<'_> {
         let known = self.runs.values().any(|run| run.publishes.contains_key(&over.target));
         let (target, over_at) = (publish.target.clone(), over.target.clone());
         Some(Hidden { target, over: over_at, what: describe(over), foreign: !known })
+    }
+
+    /// Unable to tell, it counts as out of reach: nothing is changed then.
+    fn is_out_of_reach(&self, record: Option<&VolumeRecord>, run: &RunRecord) -> bool {
+        let state = |namespace| Ok(self.namespaces.get(&namespace).copied().unwrap_or(NamespaceState::Lives));
+        reach::is_out_of_reach(self.host, self.facts.mount_namespace, record, run, state).unwrap_or(true)
     }
 
     /// What a publish of a path inside it would show.

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::host::sim::SimHost;
 use crate::host::{Extents, FileFacts, FsUsage, Holder, ImageFile, Observe, PoolFacts, Result, ToolFacts, UsedMount};
 use crate::model::observed::{HostFacts, ObservedDevice, ObservedImage, ObservedTarget};
-use crate::model::{BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountNamespace, MountTable, Pool, Probe};
+use crate::model::{
+    BlockId, Capacity, FileId, FsType, LoopDevice, Mount, MountNamespace, MountTable, NamespaceState, Pool, Probe,
+};
 
 pub struct Counting {
     pub inner: SimHost,
@@ -94,8 +96,8 @@ impl Observe for Counting {
         self.inner.target(trusted_root, target)
     }
 
-    fn namespace_lives(&self, mount_namespace: MountNamespace) -> Result<bool> {
-        self.inner.namespace_lives(mount_namespace)
+    fn namespace_state(&self, mount_namespace: MountNamespace) -> Result<NamespaceState> {
+        self.inner.namespace_state(mount_namespace)
     }
 
     fn holders(&self, device: BlockId, target: Option<&Path>) -> Result<Vec<Holder>> {

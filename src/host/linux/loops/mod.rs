@@ -86,7 +86,7 @@ fn look_unless_dead(index: u32) -> Result<Option<LoopDevice>> {
 }
 
 /// One device; `None` when nothing is attached to it.
-fn look(index: u32) -> Result<Option<LoopDevice>> {
+pub fn look(index: u32) -> Result<Option<LoopDevice>> {
     let path = node(index);
     // Opened for reading only: closing a device that was open for writing makes udev probe it again.
     let device = match OpenOptions::new().read(true).custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK).open(&path) {
@@ -166,6 +166,11 @@ pub fn loop_of_image(path: &Path, file: FileId, hint: Option<u32>) -> Result<Opt
         return Ok(None);
     }
     loop_of(file, None)
+}
+
+/// Every device that shows some part of the file at `path`.
+pub fn loops_of_image(path: &Path, file: FileId) -> Result<Vec<LoopDevice>> {
+    if nobody_has_open(path, file) { Ok(Vec::new()) } else { find_backing(file) }
 }
 
 /// Whether no name leads to the file behind a device. The kernel tells the path of the file as it is now, wherever it was moved, with
