@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use csictl::csi::proto::{
-    CreateSnapshotRequest, CreateVolumeGroupSnapshotRequest, DeleteVolumeGroupSnapshotRequest, VolumeGroupSnapshot,
+    CreateSnapshotRequest, CreateVolumeGroupSnapshotRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest,
+    VolumeGroupSnapshot,
 };
 use csictl::model::record::{GroupRecord, GroupState, Recorded, SnapshotRecord, VolumeRecord};
 use csictl::state::record::{decode, encode};
@@ -15,6 +16,7 @@ use csictl::state::record::{decode, encode};
 use super::machine::ONE_VOLUME;
 use crate::csi::calls;
 use crate::support::Place;
+use crate::support::place::detach;
 use crate::support::serving::Serving;
 
 const MIB: i64 = 1 << 20;
@@ -319,4 +321,35 @@ fn a_volume_whose_record_is_lost_is_not_its_backup_copy() {
     fs::remove_file(&copy).unwrap();
     serving.ok(serving.node().node_stage_volume(calls::stage(&id, &stage, &capability)));
     serving.ok(serving.node().node_unstage_volume(calls::unstage(&id, &stage)));
+}
+
+/// A damaged record takes nothing from what the file itself says, and from who uses it.
+#[test]
+fn a_snapshot_whose_record_is_damaged_is_not_deleted_while_it_is_attached_or_a_groups_member() {
+    let Grouped { place, group, alone, files, .. } = grouped();
+    let member = group.snapshots[0].snapshot_id.clone();
+    let records = [
+        format!("groups/{}", group.group_snapshot_id),
+        format!("snapshots/{member}"),
+        format!("snapshots/{}", alone.id),
+    ];
+    for record in records {
+        fs::write(place.state().join(format!("{record}.json")), "{\"half").unwrap();
+    }
+    let shown = Command::new("losetup").args(["--find", "--show", "--read-only"]).arg(&alone.path).output().unwrap();
+    let node = PathBuf::from(String::from_utf8(shown.stdout).unwrap().trim());
+    let serving = Serving::start(&place, &[]);
+    let delete = |id: &str| {
+        let request = DeleteSnapshotRequest { snapshot_id: id.into(), ..Default::default() };
+        serving.call(serving.controller().delete_snapshot(request)).map(drop)
+    };
+
+    assert!(delete(&member).is_err());
+    let message = delete(alone.id.as_str()).unwrap_err().message().to_owned();
+    assert!(message.contains(node.to_str().unwrap()), "{message}");
+    assert_eq!(snapshots(&place), files);
+
+    detach(&node, place.path());
+    delete(alone.id.as_str()).unwrap();
+    assert_eq!(snapshots(&place).len(), files.len() - 1);
 }

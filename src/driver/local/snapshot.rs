@@ -278,19 +278,21 @@ fn delete_by_its_own_word(driver: &LocalDriver, request: &DeleteSnapshotRequest)
         let volume = reader.volume(&id);
         pools.extend(volume.present().and_then(|record| Some(record.spec.backing.as_image()?.pool_path.clone())));
     }
+    let mut found = Vec::new();
     for pool in pools {
         let path = pool.join(format!("{}.snap", request.id));
-        let Some(image) = driver.host().image(&path).map_err(fail)? else { continue };
-        if is_snapshot_of(image.identity.as_ref(), &request.id, &Owner::Csi) {
-            if image.identity.as_ref().is_some_and(|identity| identity.group.is_some()) {
-                return Ok(false);
-            }
-            guard::not_attached(driver.host(), &object, &path, image.file)?;
-            driver.host().remove_image(&path, Some(image.file)).map_err(fail)?;
-            deleted::stays_away(driver.host(), driver.layout(), &path).map_err(fail)?;
-            driver.store().set_snapshot_aside(&request.id).map_err(|error| state_error(&object, error))?;
-            return Ok(true);
-        }
+        let image = driver.host().image(&path).map_err(fail)?;
+        let says = |image: &ObservedImage| is_snapshot_of(image.identity.as_ref(), &request.id, &Owner::Csi);
+        found.extend(image.filter(says).map(|image| (path, image)));
     }
-    Ok(false)
+    // Of a snapshot and its backup copy nobody says which is which.
+    let [(path, image)] = found.as_slice() else { return Ok(false) };
+    if image.identity.as_ref().is_some_and(|identity| identity.group.is_some()) {
+        return Ok(false);
+    }
+    guard::not_attached(driver.host(), &object, path, image.file)?;
+    driver.host().remove_image(path, Some(image.file)).map_err(fail)?;
+    deleted::stays_away(driver.host(), driver.layout(), path).map_err(fail)?;
+    driver.store().set_snapshot_aside(&request.id).map_err(|error| state_error(&object, error))?;
+    Ok(true)
 }
