@@ -36,6 +36,21 @@ fn thaws(path: PathBuf) -> (Arc<AtomicBool>, JoinHandle<bool>) {
     (over, agent)
 }
 
+/// Writes to a device until it is told that all is over.
+fn writes(device: fs::File) -> (Arc<AtomicBool>, JoinHandle<()>) {
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let writer = thread::spawn(move || {
+        for n in 0_u64.. {
+            if told.load(Ordering::Relaxed) {
+                break;
+            }
+            device.write_all_at(&n.to_le_bytes().repeat(512), 0).unwrap();
+        }
+    });
+    (over, writer)
+}
+
 fn snapshots(place: &Place) -> Vec<String> {
     let entries = fs::read_dir(place.join("pool")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -102,16 +117,7 @@ fn a_snapshot_of_a_raw_volume_that_is_written_to_all_the_time_is_none() {
     place.ok(&["apply", "m.toml", "--yes"]);
     let device = fs::OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(place.join("db/raw")).unwrap();
     device.write_all_at(&vec![7; 32 << 20], 0).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&over);
-    let writer = thread::spawn(move || {
-        for n in 0_u64.. {
-            if told.load(Ordering::Relaxed) {
-                break;
-            }
-            device.write_all_at(&n.to_le_bytes().repeat(512), 0).unwrap();
-        }
-    });
+    let (over, writer) = writes(device);
 
     let (code, said) = place.exit(&["snapshot", "create", "raw", "s", "--yes"]);
 
@@ -136,16 +142,7 @@ fn what_somebody_writes_to_past_csictl_is_no_copy_alone_and_in_no_group() {
     let node = PathBuf::from(String::from_utf8(shown.stdout).unwrap().trim());
     let device = fs::OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(&node).unwrap();
     device.write_all_at(&vec![7; 32 << 20], 0).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&over);
-    let writer = thread::spawn(move || {
-        for n in 0_u64.. {
-            if told.load(Ordering::Relaxed) {
-                break;
-            }
-            device.write_all_at(&n.to_le_bytes().repeat(512), 0).unwrap();
-        }
-    });
+    let (over, writer) = writes(device);
     let serving = Serving::start(&place, &[]);
     let group = || {
         let request = CreateVolumeGroupSnapshotRequest {
