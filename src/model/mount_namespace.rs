@@ -32,6 +32,10 @@ pub enum NamespaceState {
     Untold,
 }
 
+/// What to do about a volume whose mounts are in another mount namespace, or may be.
+pub const OUT_OF_REACH_HELP: &str = "run csictl in that namespace (nsenter --mount), or end its processes, which csictl who shows; a container knows of \
+                                     them if it sees the machine's processes (hostPID, --pid=host)";
+
 impl fmt::Display for MountNamespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inode.fmt(f)

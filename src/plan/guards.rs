@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::model::mount_namespace::OUT_OF_REACH_HELP;
 use crate::model::observed::{ObservedBacking, ObservedDevice, ObservedImage};
 use crate::model::record::{FormatMark, Recorded, VolumeRecord};
 use crate::model::{
@@ -116,8 +117,7 @@ pub(super) fn namespace(course: &Course<'_>) -> Option<Refused> {
     let message = format!(
         "its mounts are in mount namespace {namespace}, which still lives, or may, and cannot be seen from here"
     );
-    let help = "run csictl in that namespace (nsenter --mount), or end its processes; csictl who shows them";
-    Some(refuse("other-namespace", &ObjectRef::Volume(course.id.clone()), message, help))
+    Some(refuse("other-namespace", &ObjectRef::Volume(course.id.clone()), message, OUT_OF_REACH_HELP))
 }
 
 /// Guards on what lies behind a volume that is to be made or used. `hidden` is a target below which it lies and which is not

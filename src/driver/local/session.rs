@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::driver::{DriverError, Refusal, Result};
 use crate::host::{ErrorKind, Holder, Host, HostError, LockMode};
+use crate::model::mount_namespace::OUT_OF_REACH_HELP;
 use crate::model::observed::HostFacts;
 use crate::model::record::{Recorded, RunRecord, VolumeRecord};
 use crate::model::{BlockId, Layout, Loss, ObjectRef, Owner, VolumeId, shell_word};
@@ -155,7 +156,7 @@ impl<'a> Session<'a> {
             format!(
                 "it was staged in mount namespace {staged_in}, which still lives, or may; this one is {ours}, and its mounts cannot be seen from here"
             ),
-            "work from that namespace (nsenter -m), or end the processes that live in it; in a container that does not see the machine's processes              it is not known whether they have ended (hostPID, --pid=host)",
+            OUT_OF_REACH_HELP,
         ))
     }
 
