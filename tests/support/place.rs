@@ -5,6 +5,7 @@
 //! The namespace belongs to the *thread*: read `/proc/thread-self/mountinfo`, never `/proc/self/mountinfo`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -136,6 +137,13 @@ pub fn detach(node: &Path, folder: &Path) {
         let _ = Command::new("losetup").arg("-d").arg(node).status();
     }
     drop(held);
+}
+
+/// Whether these tests see the machine's processes, and are in no container that has its own: only then is it known that a mount namespace
+/// is gone.
+pub fn sees_the_machines_processes() -> bool {
+    const FIRST: u64 = 0xEFFF_FFFC;
+    fs::metadata("/proc/self/ns/pid").unwrap().ino() == FIRST
 }
 
 /// A file's content in one number.
