@@ -51,15 +51,25 @@ impl Workload {
         measure(Path::new(CSICTL), &arguments)
     }
 
-    /// The C program, built when first needed.
+    /// The C program that makes the calls and nothing else.
     pub fn floor(&self, act: &str) -> Measured {
-        let program = self.root.join("floor");
+        measure(&self.c_program("floor"), &[act, self.folder.to_str().unwrap(), &self.count.to_string()])
+    }
+
+    /// The C program that takes down what csictl put up, with locks, records and looks.
+    pub fn careful_down(&self) -> Measured {
+        measure(&self.c_program("careful"), &[self.folder.to_str().unwrap(), &self.count.to_string()])
+    }
+
+    /// Built when first needed.
+    fn c_program(&self, name: &str) -> PathBuf {
+        let program = self.root.join(name);
         if !program.exists() {
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/floor.c");
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/{name}.c"));
             let built = Command::new("cc").args(["-O2", "-pthread", "-o"]).arg(&program).arg(source).status().unwrap();
-            assert!(built.success(), "cc could not build floor.c");
+            assert!(built.success(), "cc could not build {name}.c");
         }
-        measure(&program, &[act, self.folder.to_str().unwrap(), &self.count.to_string()])
+        program
     }
 
     /// The shell script.

@@ -16,6 +16,7 @@ use super::guards::refuse;
 pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
     let coming: HashSet<&Path> =
         courses.iter().flat_map(|course| course.coming().map(|publish| publish.target.as_path())).collect();
+    let given_up: HashSet<&Path> = courses.iter().flat_map(given_up).collect();
     two_names(draft, courses);
     for course in courses {
         let object = ObjectRef::Volume(course.id.clone());
@@ -29,7 +30,13 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
             let covered = publish.target.ancestors().skip(1).any(|path| coming.contains(path));
             if let Some(cause) = &seen.unknown {
                 draft.unknown.push((object.clone(), format!("target {}: {cause}", publish.target.display())));
-            } else if let Some(refused) = in_the_way(&object, publish, seen, covered, makes_way(course, publish)) {
+            } else if let Some(refused) = in_the_way(
+                &object,
+                publish,
+                seen,
+                covered,
+                makes_way(course, publish) || given_up.contains(publish.target.as_path()),
+            ) {
                 draft.refused.push(refused);
             } else if seen.hides > 0
                 && !covered
@@ -43,6 +50,13 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
             }
         }
     }
+}
+
+/// The targets that csictl made for a volume and removes as it leaves them, so that whatever they are, another may come there.
+fn given_up<'a>(course: &Course<'a>) -> impl Iterator<Item = &'a Path> {
+    let made = |target: &Path| course.record.is_some_and(|record| record.made_targets.contains_key(target));
+    let leaving: Vec<_> = course.leaving().iter().map(|leaving| leaving.target).filter(|target| made(target)).collect();
+    leaving.into_iter()
 }
 
 /// Whether what is seen at a target is the volume itself, and what is left when that goes is right, or goes with it.
@@ -126,7 +140,7 @@ fn inside(object: &ObjectRef, course: &Course<'_>, publish: &PublishSpec) -> Opt
     Some(refuse("unsafe-path", object, message, "name a directory of the volume; no link is followed inside it"))
 }
 
-/// With `makes_way` what is seen there is the volume itself, which goes away before it comes again.
+/// With `makes_way` what is seen there is a volume that goes away before, and what is left then is right, or goes with it.
 fn in_the_way(
     object: &ObjectRef,
     publish: &PublishSpec,

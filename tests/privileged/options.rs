@@ -215,3 +215,33 @@ fn a_file_system_that_stopped_writing_after_an_error_is_checked_and_writable_aga
     let checked = Command::new("e2fsck").arg("-fn").arg(place.join("pool/mo.a.img")).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
+
+/// What is mounted read-only takes no owner; nothing fails for it, and it is given when the volume becomes writable.
+#[test]
+fn owner_mode_and_group_wait_until_the_volume_is_mounted_writable() {
+    use std::os::unix::fs::MetadataExt;
+    let owned = |options: &str| {
+        let text = manifest("ext4", "16MiB", options).replace("[pods.one]", "[pods.one]\nfs_group = 7");
+        text.replace("[volumes.a]", "[volumes.a]\nowner = \"5:6\"\nmode = \"0750\"")
+    };
+    for before in [None, Some(manifest("ext4", "16MiB", "")), Some(manifest("ext4", "16MiB", "\"ro\""))] {
+        let place = Place::new();
+        if let Some(before) = &before {
+            place.write("m.toml", before);
+            place.ok(&["apply", "m.toml", "--yes"]);
+        }
+        place.write("m.toml", &owned("\"ro\""));
+
+        let (code, said) = place.exit(&["apply", "m.toml", "--yes"]);
+
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("owner and mode wait until it is mounted writable"), "{said}");
+        settled(&place, "read-only");
+        place.write("m.toml", &owned(""));
+        place.ok(&["apply", "m.toml", "--yes"]);
+        let root = fs::metadata(place.join("one/a")).unwrap();
+        assert_eq!((root.uid(), root.gid(), root.mode() & 0o777), (5, 7, 0o770));
+        settled(&place, "writable");
+        place.ok(&["destroy", "m.toml", "--yes"]);
+    }
+}

@@ -323,6 +323,22 @@ fn a_volume_changes_its_mode_at_the_same_path() {
     destroyed(&place, "m.toml");
 }
 
+/// What csictl made as a directory and removes is free for a device's file of another volume, and the other way round.
+#[test]
+fn two_volumes_of_two_kinds_exchange_their_paths() {
+    let place = Place::new();
+    let other = VOLUMES.replace("\"/a\"", "\"/b\"").replace("\"/raw\"", "\"/a\"").replace("\"/b\"", "\"/raw\"");
+    for (text, file_system, raw) in
+        [(VOLUMES, "root/a", "root/raw"), (&other, "root/raw", "root/a"), (VOLUMES, "root/a", "root/raw")]
+    {
+        place.write("m.toml", text);
+        converges(&place, "m.toml");
+        let is = |path: &str| fs::metadata(place.join(path)).unwrap().file_type();
+        assert!(is(file_system).is_dir() && is(raw).is_block_device());
+    }
+    destroyed(&place, "m.toml");
+}
+
 /// With their record lost, what an image's own word and its mounts say is in use is no leftover.
 #[test]
 fn gc_leaves_a_published_volume_alone_whose_record_was_lost() {

@@ -137,6 +137,26 @@ fn a_volume_that_becomes_read_only_keeps_the_places_of_those_mounted_below_it() 
 }
 
 #[test]
+fn what_was_mounted_in_a_volume_that_became_read_only_is_taken_down_all_the_same() {
+    let below = "[[pods.p.mounts]]\nvolume = \"f\"\npath = \"/e/f\"\n";
+    let text = manifest("64MiB", "").replace("[pods.p]", "[volumes.f]\ncapacity = \"16MiB\"\n[pods.p]");
+    let place = Place::new();
+    place.write("u.toml", &format!("{text}{below}"));
+    place.ok(&["apply", "u.toml", "--yes"]);
+    place.write("u.toml", &format!("{text}read_only = true\n{below}"));
+    place.ok(&["apply", "u.toml", "--yes"]);
+    place.write("u.toml", &format!("{text}read_only = true\n"));
+
+    let (code, said) = place.exit(&["apply", "u.toml", "--yes"]);
+
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("root/e/f is left: what it lies in is read-only"), "{said}");
+    assert_eq!(place.exit(&["plan", "u.toml", "--detailed-exitcode"]).0, 0);
+    place.ok(&["destroy", "u.toml", "--yes"]);
+    assert_eq!(place.mounts(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn an_expand_waits_for_another_csictl_that_works_on_the_volume() {
     let place = up("64MiB", "");
     let layout = Layout::new(place.state(), place.run());

@@ -7,7 +7,7 @@ use crate::model::{Allocate, Backing, Done, LoopDevice, Owner, Ownership, Probe,
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, guard, publish, stage, tried};
+use super::{LocalDriver, guard, publish, ready, stage, tried};
 
 pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome> {
     let mut s = driver.open(&spec.id)?;
@@ -54,8 +54,8 @@ pub(super) fn modify_locked(s: &mut Session<'_>, record: VolumeRecord, spec: &Vo
     tried::options(s, &record, spec)?;
     // A modified volume is one its manifest was applied to.
     let mut wanted = VolumeRecord { spec: merged(&was.spec, spec), rebuilt: false, modifying: false, ..record };
-    if was.modifying {
-        // Which owner and mode it was left with is not known.
+    if was.modifying || spec.ownership == Ownership::default() {
+        // Which owner and mode it was left with is not known, or not csictl's any more.
         wanted.applied_ownership = Ownership::default();
     }
     let mut done = if was == wanted { Done::Already } else { Done::Changed };
@@ -150,6 +150,7 @@ fn remount(
         capability: None,
     };
     let options = stage::options(s, &record.spec, record.spec.access_mode.read_only(), &request.mount_options)?;
+    let writable = ready::is_writable(&options);
     let node = own::loop_of(s, record)?.map(|device: LoopDevice| (device.node(), device.block));
     let mount = stage::fs_mount(s, record, &request, options, node)?;
     // Written before, so that an option that a killed run left on it is known to be there.
@@ -166,7 +167,8 @@ fn remount(
         done = Done::Changed;
     }
     let changed = was.modifying || was.spec.ownership != record.spec.ownership;
-    if stage::own_root(s, record, &path, (changed, None), notes)? == Done::Changed {
+    let mounted = stage::Mounted { new: changed, writable };
+    if stage::own_root(s, record, &path, mounted, None, notes)? == Done::Changed {
         done = Done::Changed;
     }
     Ok(done)

@@ -38,6 +38,7 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     }
     let read_only = usage::read_only(&record, request.capability.as_ref());
     let options = options(s, &record.spec, read_only, &request.mount_options)?;
+    let writable = ready::is_writable(&options);
     not_staged_elsewhere(s, &own, &run, request)?;
     let stack = own.stack(s, &request.staging_path)?;
     if let Some(foreign) = &stack.foreign {
@@ -53,7 +54,7 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
         // A killed snapshot, or anybody, may have left it frozen, and its writers unkillable.
         let thawed = freezing::thaw(s, &request.staging_path);
         done = restage(s, &record, request, &options, stack.ours.len())?;
-        if run.grows && ready::is_writable(&options) {
+        if run.grows && writable {
             grow_staged(s, &record, &request.staging_path)?;
             done = Done::Changed;
         }
@@ -103,7 +104,8 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     }
     s.driver.let_go(&s.id);
     let group = request.capability.as_ref().and_then(|capability| capability.group);
-    if !read_only && own_root(s, &mut record, &request.staging_path, (!staged, group), &mut notes)? == Done::Changed {
+    let mounted = Mounted { new: !staged, writable };
+    if own_root(s, &mut record, &request.staging_path, mounted, group, &mut notes)? == Done::Changed {
         done = Done::Changed;
     }
     Ok(Outcome { done, notes })
@@ -414,19 +416,37 @@ fn note_disk(s: &mut Session<'_>, record: VolumeRecord, disk: Option<&DiskId>) -
     Ok(record)
 }
 
+/// The mount whose root is to be given its owner.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mounted {
+    /// It was mounted just now, or owner, mode and group were asked for just now.
+    pub new: bool,
+    pub writable: bool,
+}
+
 /// Gives the root inode its owner, mode and group, where they were asked for and not yet given; the group is that of the record unless
-/// another is asked for. `new`: it was mounted just now, or they were asked for just now.
+/// another is asked for. What is mounted read-only takes none, and gets them when it is mounted writable.
 pub(super) fn own_root(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
     staging_path: &Path,
-    (new, group): (bool, Option<u32>),
+    mounted: Mounted,
+    group: Option<u32>,
     notes: &mut Vec<String>,
 ) -> Result<Done> {
     let spec = record.spec.clone();
     let group = group.or(spec.fs_group);
-    let wanted = spec.ownership != Ownership::default() || group.is_some();
-    if !wanted || spec.access_mode.read_only() {
+    let scratch = matches!(spec.backing, Backing::Tmpfs(_));
+    // Memory forgets what it was given; everything else remembers it, and a later chown by an application is its own business.
+    let due = spec.ownership != Ownership::default()
+        && if scratch { mounted.new } else { record.applied_ownership != spec.ownership };
+    if !due && group.is_none() {
+        return Ok(Done::Already);
+    }
+    if !mounted.writable {
+        if due && mounted.new {
+            notes.push("owner and mode wait until it is mounted writable".to_owned());
+        }
         return Ok(Done::Already);
     }
     let of_others = match &spec.backing {
@@ -435,16 +455,13 @@ pub(super) fn own_root(
         _ => None,
     };
     if let Some(what) = of_others {
-        if new {
+        if mounted.new {
             notes.push(format!("owner, mode and fs_group are left as they are: csictl did not make that {what}"));
         }
         return Ok(Done::Already);
     }
     let mut done = Done::Already;
-    // Memory forgets what it was given; everything else remembers it, and a later chown by an application is its own business.
-    let scratch = matches!(spec.backing, Backing::Tmpfs(_));
-    let due = if scratch { new } else { record.applied_ownership != spec.ownership };
-    if due && spec.ownership != Ownership::default() {
+    if due {
         done = s.host().set_ownership(staging_path, spec.ownership).map_err(|error| s.fail(error))?;
     }
     if let Some(group) = group

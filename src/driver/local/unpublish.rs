@@ -37,14 +37,10 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         && !request.comes_back
         && (made || request.remove_target && !places::is_kept(&s, &request.target))
     {
-        removed = remove(&s, &request.target, &request.trusted_root, request.kind, true)?;
-        if removed {
-            done = Done::Changed;
-        } else if s.host().stat(&request.target).map_err(|error| s.fail(error))?.is_some() {
-            left.push(format!(
-                "{} is left: there is something in it that is not the volume's",
-                request.target.display()
-            ));
+        match remove(&s, &request.target, &request.trusted_root, request.kind)? {
+            Removal::Removed => (removed, done) = (true, Done::Changed),
+            Removal::Left(why) => left.push(format!("{} is left: {why}", request.target.display())),
+            Removal::Absent => {}
         }
     }
     let kept = if let Some(mut record) = record {
@@ -111,33 +107,38 @@ fn not_the_stage(s: &Session<'_>, target: &Path) -> Result<()> {
     ))
 }
 
-/// Removes one empty path; answers whether it was there. One that csictl made and somebody filled since is left.
-fn remove(s: &Session<'_>, path: &Path, trusted_root: &Path, kind: PublishKind, lenient: bool) -> Result<bool> {
-    if let Some(made) = s.run.present().and_then(|run| run.made.get(path))
-        && s.host().stat(path).map_err(|error| s.fail(error))?.is_some_and(|there| there.file != *made)
-    {
-        return Ok(false);
+/// What became of a path that is to be removed.
+enum Removal {
+    Removed,
+    Absent,
+    /// It stays, for this reason: that keeps nobody from taking down.
+    Left(String),
+}
+
+/// Removes one empty path. One that csictl made and somebody filled since is left, and one in a file system that takes no writes.
+fn remove(s: &Session<'_>, path: &Path, trusted_root: &Path, kind: PublishKind) -> Result<Removal> {
+    let not_ours = || Removal::Left("there is something in it that is not the volume's".to_owned());
+    if let Some(made) = s.run.present().and_then(|run| run.made.get(path)) {
+        match s.host().stat(path).map_err(|error| s.fail(error))? {
+            None => return Ok(Removal::Absent),
+            Some(there) if there.file != *made => return Ok(not_ours()),
+            Some(_) => {}
+        }
     }
     let below = path.starts_with(trusted_root) && path != trusted_root;
     let root = if below { trusted_root } else { Path::new("/") };
     match s.host().remove_target(root, path, kind) {
-        Ok(done) => Ok(done == Done::Changed),
-        Err(error) if matches!(error.kind, ErrorKind::NotFound) => Ok(false),
-        // A link or a file in its place is somebody else's: nothing of csictl's is there to remove.
-        Err(error)
-            if lenient
-                && matches!(
-                    error.kind,
-                    ErrorKind::NotEmpty
-                        | ErrorKind::Busy
-                        | ErrorKind::Exists
-                        | ErrorKind::Foreign
-                        | ErrorKind::UnsafePath
-                ) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(s.fail(error)),
+        Ok(Done::Changed) => Ok(Removal::Removed),
+        Ok(Done::Already) => Ok(Removal::Absent),
+        Err(error) => match error.kind {
+            ErrorKind::NotFound => Ok(Removal::Absent),
+            // A link or a file in its place is somebody else's: nothing of csictl's is there to remove.
+            ErrorKind::NotEmpty | ErrorKind::Busy | ErrorKind::Exists | ErrorKind::Foreign | ErrorKind::UnsafePath => {
+                Ok(not_ours())
+            }
+            ErrorKind::ReadOnly => Ok(Removal::Left("what it lies in is read-only".to_owned())),
+            _ => Err(s.fail(error)),
+        },
     }
 }
 
@@ -160,12 +161,12 @@ pub(super) fn forget_targets(
         if !s.host().mounts_at(&path).map_err(|error| s.fail(error))?.is_empty() {
             continue;
         }
-        if remove(s, &path, root, kind, true)? {
-            done = Done::Changed;
+        match remove(s, &path, root, kind)? {
+            Removal::Removed => done = Done::Changed,
+            Removal::Absent => {}
+            Removal::Left(_) => continue,
         }
-        if s.host().stat(&path).map_err(|error| s.fail(error))?.is_none() {
-            record.made_targets.remove(&path);
-        }
+        record.made_targets.remove(&path);
     }
     if let Some(request) = request
         && remove_orphaned_parents(s, request)? == Done::Changed
@@ -191,7 +192,7 @@ fn remove_orphaned_parents(s: &Session<'_>, request: &UnpublishRequest) -> Resul
         if !empty || !s.host().mounts_at(parent).map_err(fail)?.is_empty() || !made_by_another(s, parent)? {
             break;
         }
-        if !remove(s, parent, &request.trusted_root, PublishKind::Mount, true)? {
+        if !matches!(remove(s, parent, &request.trusted_root, PublishKind::Mount)?, Removal::Removed) {
             break;
         }
         done = Done::Changed;
