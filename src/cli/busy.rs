@@ -1,12 +1,12 @@
 //! Who uses what a plan would take down for a while: looked for once, for all such mounts, and only where a plan has any.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 use crate::driver::DriverError;
 use crate::host::{Holder, Observe, UsedMount};
-use crate::model::{Desired, Layout, Observed, Verb, VolumeId};
+use crate::model::{BlockId, Desired, Layout, Mount, MountTable, Observed, Verb, VolumeId};
 use crate::plan::{self, Intent, Plan};
 use crate::state::VolumeLock;
 
@@ -58,15 +58,50 @@ fn upon(observer: &dyn Observe, plan: &Plan, mounts: &[UsedMount<'_>]) -> Vec<Op
     let Ok(table) = observer.mount_table() else { return vec![None; mounts.len()] };
     let downs = plan.steps.iter().filter(|step| step.verb() == Verb::Unpublish);
     let going: BTreeSet<&Path> = downs.filter_map(|step| step.path.as_deref()).collect();
-    let targets: BTreeSet<&Path> = table.iter().map(|mount| mount.target.as_path()).collect();
+    let going = Going::of(&table, going);
+    let by_target: BTreeMap<&Path, &Mount> = table.iter().map(|mount| (mount.target.as_path(), mount)).collect();
     let found = |used: &UsedMount<'_>| {
         let at = used.mount.target.as_path();
-        let below = targets.range(at..).skip_while(|path| **path == at).take_while(|path| path.starts_with(at));
-        let what: Vec<_> = below.filter(|path| !going.contains(*path)).map(|path| path.display().to_string()).collect();
+        let below = by_target.range(at..).skip_while(|(path, _)| **path == at);
+        let below = below.take_while(|(path, _)| path.starts_with(at));
+        let stays = below.filter(|(_, mount)| !going.takes(mount));
+        let what: Vec<_> = stays.map(|(path, _)| path.display().to_string()).collect();
         let holder = Holder { pid: Holder::NO_PROCESS, command: String::new(), mount_namespace: 0, what };
         (!holder.what.is_empty()).then_some(holder)
     };
     mounts.iter().map(found).collect()
+}
+
+/// Mounts that a plan takes away.
+struct Going<'a> {
+    table: &'a MountTable,
+    targets: BTreeSet<&'a Path>,
+    /// What lies on a shared mount: the kernel takes the copies on its peers away along with it.
+    copied: HashSet<Place>,
+}
+
+/// A place in a file system, and the file system that is mounted there.
+type Place = (BlockId, PathBuf, BlockId);
+
+impl<'a> Going<'a> {
+    fn of(table: &'a MountTable, targets: BTreeSet<&'a Path>) -> Self {
+        let mut going = Self { table, targets, copied: HashSet::new() };
+        let gone = table.iter().filter(|mount| going.targets.contains(mount.target.as_path()));
+        going.copied = gone.filter_map(|mount| going.place(mount)).collect();
+        going
+    }
+
+    fn takes(&self, mount: &Mount) -> bool {
+        self.targets.contains(mount.target.as_path())
+            || self.place(mount).is_some_and(|place| self.copied.contains(&place))
+    }
+
+    /// Where in the file system below it a mount lies, if what happens there is passed on to peers.
+    fn place(&self, mount: &Mount) -> Option<Place> {
+        let below = self.table.with_id(mount.parent).filter(|below| below.shared)?;
+        let inside = mount.target.strip_prefix(&below.target).ok()?;
+        Some((below.device, below.root.join(inside), mount.device))
+    }
 }
 
 fn described(users: &[Holder]) -> String {

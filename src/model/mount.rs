@@ -192,6 +192,11 @@ impl MountTable {
         self.at(target).next_back()
     }
 
+    /// The mount with this id.
+    pub fn with_id(&self, id: u64) -> Option<&Mount> {
+        self.by_id.get(&id).map(|at| &self.mounts[*at])
+    }
+
     /// Every mount of the file system on this device.
     pub fn of_device(&self, device: BlockId) -> impl Iterator<Item = &Mount> {
         self.by_device.get(&device).into_iter().flatten().map(|&index| &self.mounts[index])
@@ -206,7 +211,7 @@ impl MountTable {
             if let Some(cover) = below.target.ancestors().skip(1).find_map(over) {
                 return Some(cover);
             }
-            below = &self.mounts[*self.by_id.get(&below.parent)?];
+            below = self.with_id(below.parent)?;
         }
         None
     }

@@ -59,6 +59,8 @@ pub struct ObservedVolume {
     pub run: Option<RunRecord>,
     /// What lies behind it.
     pub backing: ObservedBacking,
+    /// The device to which the manifest's path leads, where that is not the path of the record.
+    pub asked_device: Option<BlockId>,
     /// The loop device its image is attached to.
     pub loop_device: Option<LoopDevice>,
     /// Whether the file behind that device, though it is not in its image's place, has a name elsewhere: it was moved, and nothing is lost with

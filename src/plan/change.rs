@@ -128,12 +128,11 @@ fn backing(course: &Course<'_>, old: &Backing, new: &Backing, object: &ObjectRef
     }
 }
 
-/// Another path that leads to the device already staged.
+/// Another path that leads to the device of the record, or to the one that is staged.
 fn same_device(course: &Course<'_>) -> bool {
-    match (&course.seen.backing, &course.seen.staged) {
-        (ObservedBacking::Device(device), Some(staged)) => device.block == staged.mount.device,
-        _ => false,
-    }
+    let Some(asked) = course.seen.asked_device else { return false };
+    let recorded = matches!(&course.seen.backing, ObservedBacking::Device(device) if device.block == asked);
+    recorded || course.seen.staged.as_ref().is_some_and(|staged| staged.mount.device == asked)
 }
 
 fn at_creation_only(old: &VolumeSpec, new: &VolumeSpec, found: &mut Differences) {

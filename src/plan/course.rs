@@ -13,6 +13,7 @@ use super::orchestrated::Orchestrated;
 
 /// A volume nobody has seen anything of.
 pub(super) static NEVER_SEEN: ObservedVolume = ObservedVolume {
+    asked_device: None,
     record: Recorded::Absent,
     run: None,
     backing: ObservedBacking::Missing,
@@ -199,9 +200,22 @@ impl<'a> Course<'a> {
     pub fn coming(&self) -> impl Iterator<Item = &PublishSpec> {
         let all = self.comes_down();
         let missing = move |publish: &&PublishSpec| {
-            all || self.again.contains_key(&publish.target) || self.mounted_at(&publish.target).is_none()
+            all || self.again.contains_key(&publish.target)
+                || self.mounted_at(&publish.target).is_none()
+                || self.is_unrecorded(&publish.target)
         };
         self.publishes.iter().map(AsRef::as_ref).filter(missing)
+    }
+
+    /// Whether it is mounted at a wanted target without a record of that, so that nobody would find it once the manifest no longer names it.
+    pub fn is_unrecorded(&self, target: &Path) -> bool {
+        self.orchestrated.is_none() && self.mounted_at(target).is_some() && self.asked(target).is_none()
+    }
+
+    /// The same of its stage.
+    pub fn stage_is_unrecorded(&self) -> bool {
+        let recorded = self.seen.run.as_ref().is_some_and(|run| run.staging_path.is_some());
+        self.orchestrated.is_none() && self.seen.staged.is_some() && !recorded
     }
 
     /// A publish as it was last asked for.

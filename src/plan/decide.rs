@@ -127,21 +127,30 @@ fn wanted_volume<'a>(
     Some(course)
 }
 
+/// What the image of a volume without a record says that it was made with; its source may be gone since.
+fn from_its_image(course: &Course<'_>) -> Option<SourceFacts> {
+    let ObservedBacking::Image(image) = &course.seen.backing else { return None };
+    let says = image.identity.as_ref().filter(|says| says.id == course.id.as_str() && !says.snapshot)?;
+    Some(SourceFacts { size: None, fs: says.fs_type, sector_size: says.sector_size, raw: says.fs_type.is_none() })
+}
+
 /// A clone or restored volume has the file system and the sector size of its source, once made those it was made with.
 fn inherit<'a>(draft: &mut Draft<'a>, course: &mut Course<'a>, source: &'a Source) {
     let mut spec = course.spec.clone().into_owned();
     let object = ObjectRef::Volume(course.id.clone());
     let made =
         course.record.filter(|record| record.spec.source == spec.source && !record.rebuilt).map(|record| &record.spec);
-    let facts = match made {
-        Some(made) => SourceFacts {
-            size: None,
-            fs: made.fs_type(),
-            sector_size: made.backing.as_image().map(|image| image.sector_size).unwrap_or_default(),
-            raw: made.is_raw(),
-        },
+    let from_record = made.map(|made| SourceFacts {
+        size: None,
+        fs: made.fs_type(),
+        sector_size: made.backing.as_image().map(|image| image.sector_size).unwrap_or_default(),
+        raw: made.is_raw(),
+    });
+    let from_image = || from_its_image(course).filter(|_| made.is_none());
+    let (facts, holder) = match from_record.or_else(from_image) {
+        Some(facts) => (facts, "its image"),
         None => match draft.source_facts(course.id, source) {
-            Ok(facts) => facts,
+            Ok(facts) => (facts, "its source"),
             Err(Some(refused)) => return draft.refused.push(refused),
             Err(None) => return,
         },
@@ -151,7 +160,7 @@ fn inherit<'a>(draft: &mut Draft<'a>, course: &mut Course<'a>, source: &'a Sourc
     }
     if let (Some(fs), Some(from)) = (&mut spec.fs, facts.fs) {
         if spec.fs_type_given && fs.fs_type != from && made.is_none() {
-            let message = format!("fs.type = \"{}\" is asked for and its source holds {from}", fs.fs_type);
+            let message = format!("fs.type = \"{}\" is asked for and {holder} holds {from}", fs.fs_type);
             draft.refused.push(guards::refuse(
                 "incompatible",
                 &object,
@@ -163,7 +172,7 @@ fn inherit<'a>(draft: &mut Draft<'a>, course: &mut Course<'a>, source: &'a Sourc
         }
     }
     if made.is_none() && facts.raw != spec.is_raw() {
-        let message = "it and its source have different volume modes".to_owned();
+        let message = format!("it and {holder} have different volume modes");
         draft.refused.push(guards::refuse("incompatible", &object, message, "give both the same volume_mode"));
     }
     course.spec = Cow::Owned(spec);
@@ -210,16 +219,21 @@ fn make(course: &Course<'_>) -> Make {
 /// Growth, and its refusal where the volume would shrink.
 pub(super) fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
     let object = ObjectRef::Volume(course.id.clone());
-    let (Some(record), Some(to)) = (course.record, course.spec.capacity.map(|range| range.required)) else { return };
+    let Some(to) = course.spec.capacity.map(|range| range.required) else { return };
     let ObservedBacking::Image(image) = &course.seen.backing else { return };
-    if !matches!(course.make, Make::Nothing | Make::Again(_)) {
-        return;
-    }
-    let applied = record.spec.capacity.map_or(image.size, |range| range.required);
-    if guards::is_truncated(record, image.size) {
-        return;
-    }
-    let applied = if record.rebuilt { image.size } else { applied };
+    let applied = match course.record {
+        // One that is taken over keeps what it has, and grows to what is asked for.
+        None if course.make == Make::Adopt => to.min(image.size),
+        Some(record) if matches!(course.make, Make::Nothing | Make::Again(_)) => {
+            if guards::is_truncated(record, image.size) {
+                return;
+            }
+            let recorded = record.spec.capacity.map_or(image.size, |range| range.required);
+            if record.rebuilt { image.size } else { recorded }
+        }
+        _ => return,
+    };
+    let begun = course.record.is_some_and(|record| record.growing.is_some());
     if to < applied {
         draft.refused.push(guards::too_small(&object, to, applied, "applied"));
     } else if to > image.size && !guards::may_grow_to(course.spec.fs_type(), to) {
@@ -227,7 +241,7 @@ pub(super) fn grow(draft: &mut Draft<'_>, course: &mut Course<'_>) {
     } else if to > image.size || to > applied || loop_is_short(course.seen, to) {
         course.grow = Some(Growth { from: applied.min(image.size), to });
         // Where all that is asked for is there already, it only has to be written down.
-        if to > image.size || record.growing.is_some() || loop_is_short(course.seen, to) {
+        if to > image.size || begun || loop_is_short(course.seen, to) {
             course.cycle = offline_growth(course, draft.observed);
         }
     }

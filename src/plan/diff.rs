@@ -1,7 +1,8 @@
 //! The way in: `plan` decides a course for every volume, lets those that lie on each other's mounts push each other, then writes
 //! down the steps and their edges.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use crate::model::observed::Observed;
 use crate::model::{Desired, Layout, SnapshotSpec};
@@ -47,7 +48,9 @@ fn run<'a>(draft: &mut Draft<'a>, mut courses: Vec<Course<'a>>, snapshots: &[&'a
     targets::judge(draft, &courses);
     draft.refused.extend(courses.iter().filter_map(guards::keeps_bytes));
     let others = &draft.observed.others;
-    let stays = |course| neighbours::upon(others, course).or_else(|| pause::busy(course));
+    let goes: HashSet<&Path> =
+        courses.iter().flat_map(|course| course.leaving().into_iter().map(|leaving| leaving.target)).collect();
+    let stays = |course| neighbours::upon(others, course, &goes).or_else(|| pause::busy(course));
     draft.refused.extend(courses.iter().filter_map(stays));
     neighbours::judge(draft, &courses);
     let mut emitted: AllEmitted<'_> = HashMap::with_capacity(courses.len());

@@ -213,10 +213,12 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
             out.moving.push(node);
             out.needs_backing.push(node);
         }
-        if !course.spec.is_raw() && (fresh || seen.staged.is_none() || seen.frozen || has_to_grow(seen)) {
+        let unrecorded = course.stage_is_unrecorded();
+        if !course.spec.is_raw() && (fresh || seen.staged.is_none() || seen.frozen || has_to_grow(seen) || unrecorded) {
             let why = match !fresh && seen.staged.is_some() {
                 true if seen.frozen => "it is frozen: it is thawed".to_owned(),
-                true => "its file system has still to grow to its device".to_owned(),
+                true if has_to_grow(seen) => "its file system has still to grow to its device".to_owned(),
+                true => UNRECORDED.to_owned(),
                 false => wanted_by(course),
             };
             let node = graph.push(Action::Stage(stage(course, layout)), Risk::None, why);
@@ -237,6 +239,9 @@ fn bring_up(graph: &mut Graph, course: &Course<'_>, layout: &Layout, core: &[Nod
     }
 }
 
+/// Why something is asked for that is there.
+const UNRECORDED: &str = "it is mounted, but its record of this boot is lost: it is written again";
+
 fn why_published(course: &Course<'_>, publish: &PublishSpec) -> String {
     if let Some(reason) = course.again.get(&publish.target) {
         return reason.clone();
@@ -244,6 +249,7 @@ fn why_published(course: &Course<'_>, publish: &PublishSpec) -> String {
     match (&course.cycle, course.asked(&publish.target)) {
         (Some(_), _) => "comes back".to_owned(),
         (None, Some(_)) if course.mounted_at(&publish.target).is_none() => "its mount is gone".to_owned(),
+        (None, None) if course.is_unrecorded(&publish.target) => UNRECORDED.to_owned(),
         _ => format!("pod.{} wants it there", publish.pod),
     }
 }

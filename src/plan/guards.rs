@@ -185,6 +185,9 @@ fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<
         }
     }
     refused.extend(last_bytes(course));
+    if course.make == super::course::Make::Adopt {
+        refused.extend(adoptable(course, image, object));
+    }
     let Some(record) = course.record.filter(|record| record.spec.backing.as_image().is_some()) else {
         return refused;
     };
@@ -198,6 +201,25 @@ fn image(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Vec<
         refused.extend(formatted(course, record, object));
     }
     refused
+}
+
+/// What an image without a record says of itself has to be what is asked for, before it is taken over.
+fn adoptable(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> Option<Refused> {
+    let says = image.identity.as_ref().filter(|says| says.id == course.id.as_str() && !says.snapshot)?;
+    let path = image.path.display();
+    let asked = course.spec.fs_type();
+    if says.fs_type != asked {
+        let name = |fs: Option<FsType>| fs.map_or_else(|| "no file system".to_owned(), |fs| fs.to_string());
+        let message = format!("its image {path} holds {}, asked is {}", name(says.fs_type), name(asked));
+        return Some(refuse("incompatible", object, message, "ask for what is there, or move that file away"));
+    }
+    let asked = course.spec.backing.as_image()?.sector_size;
+    if says.sector_size != asked {
+        return Some(sector_size(object, says.sector_size, asked));
+    }
+    let limit = course.spec.capacity.and_then(|range| range.limit).filter(|limit| image.size > *limit)?;
+    let message = format!("its image {path} has {}, more than the limit {limit}", image.size);
+    Some(refuse("out-of-range", object, message, "raise the limit"))
 }
 
 /// Whether an image is smaller than what was last applied.

@@ -1,6 +1,7 @@
 //! What other projects need, against what this one is about to mount and make: a target over another's pool, a pool in another's volume, another's
 //! device, an image in a pool whose file system is not there.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::model::{Backing, Claim, Claims, ObjectRef, Use, pool_is_open, pool_not_mounted};
@@ -47,18 +48,23 @@ fn lies_upon(claim: &Claim<'_>, target: &Path) -> bool {
     matches!(claim.what, Use::Target | Use::Stage) && claim.path != target && claim.path.starts_with(target)
 }
 
-/// Refuses a pause of a mount upon which another project has published something: csictl takes down nobody else's.
-pub(super) fn upon(others: &Claims, course: &Course<'_>) -> Option<Refused> {
-    let paused = course.coming().map(|publish| publish.target.as_path());
-    let mut paused = paused.filter(|target| course.mounted_at(target).is_some());
-    let (target, claim) = paused
-        .find_map(|target| Some((target, others.against(target, Use::Target, |claim| lies_upon(claim, target))?)))?;
-    let message = format!(
-        "{} would have to be taken down for a while, and something of another one lies upon it: {claim} (why: {})",
-        target.display(),
-        pause::reason(course, target)
-    );
-    let help = "take that one down first (csictl destroy with its manifest), apply this, then apply that one again";
+/// Refuses to take down a mount upon which another project has published something that stays: csictl takes down nobody else's.
+pub(super) fn upon(others: &Claims, course: &Course<'_>, goes: &HashSet<&Path>) -> Option<Refused> {
+    let leaving = course.leaving();
+    let mut mounted = leaving.iter().filter(|leaving| leaving.seen.is_some()).map(|leaving| leaving.target);
+    let (target, claim) = mounted.find_map(|target| {
+        let stays = |claim: &Claim<'_>| lies_upon(claim, target) && !goes.contains(claim.path);
+        Some((target, others.against(target, Use::Target, stays)?))
+    })?;
+    let comes_back = course.coming().any(|publish| publish.target == target);
+    let (how, why, then) = if comes_back {
+        let why = format!(" (why: {})", pause::reason(course, target));
+        ("would have to be taken down for a while", why, "apply this, then apply that one again")
+    } else {
+        ("would be taken down", String::new(), "then this")
+    };
+    let message = format!("{} {how}, and something of another one lies upon it: {claim}{why}", target.display());
+    let help = format!("take that one down first (csictl destroy with its manifest), {then}");
     Some(refuse("busy", &ObjectRef::Volume(course.id.clone()), message, help))
 }
 

@@ -39,6 +39,7 @@ impl Look<'_> {
         let spec = record.present().map(|record| &record.spec).or(wanted);
         if let Some(spec) = spec {
             self.backing(spec, record.present(), &mut seen);
+            seen.asked_device = wanted.and_then(|wanted| self.asked_device(spec, wanted));
         } else {
             self.stray_image(id, &mut seen);
         }
@@ -92,6 +93,13 @@ impl Look<'_> {
             },
             Backing::Tmpfs(_) => {}
         }
+    }
+
+    /// What another path than the recorded one leads to.
+    fn asked_device(&self, is: &VolumeSpec, wanted: &VolumeSpec) -> Option<BlockId> {
+        let (Backing::Device(is), Backing::Device(wanted)) = (&is.backing, &wanted.backing) else { return None };
+        let found = (is.path != wanted.path).then(|| self.host.device(&wanted.path))?;
+        found.ok().flatten().map(|device| device.block)
     }
 
     fn image(
