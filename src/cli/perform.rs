@@ -18,6 +18,7 @@ use crate::driver::DriverError;
 use crate::driver::local::{LocalDriver, gc};
 use crate::exec::{self, Options, StepFailure, Stop, Summary};
 use crate::host::{Host, LockMode};
+use crate::model::observed::ObservedVolume;
 use crate::model::record::LimitsRecord;
 use crate::model::{Action, Approval, Desired, ObjectRef, Observed, Owner, VolumeId};
 use crate::plan::back::Ended;
@@ -217,7 +218,12 @@ fn put_back(plan: &Plan, observed: &Observed, summary: &mut Summary, run: impl F
     summary.done.extend(came.done.into_iter().map(|(at, done, mut notes)| {
         let step = &plan.steps[places[at]];
         let place = step.path.as_ref().map_or_else(String::new, |path| format!(" at {}", path.display()));
-        notes.push(format!("put back{place} as it was: the change was not made"));
+        let was_up = match step.object() {
+            ObjectRef::Volume(id) => observed.volumes.get(&id).is_some_and(ObservedVolume::is_up),
+            _ => true,
+        };
+        let how = if was_up { "put back" } else { "brought up" };
+        notes.push(format!("{how}{place} as it was: the change was not made"));
         (places[at], done, notes)
     }));
     let failed = came.failed.into_iter().map(|failure| StepFailure { step: places[failure.step], ..failure });

@@ -92,6 +92,13 @@ pub struct ObservedVolume {
     pub unknown: Vec<String>,
 }
 
+impl ObservedVolume {
+    /// Whether it is mounted or attached.
+    pub fn is_up(&self) -> bool {
+        self.staged.is_some() || self.loop_device.is_some() || !self.published.is_empty()
+    }
+}
+
 /// What lies behind a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ObservedBacking {

@@ -1,5 +1,6 @@
 //! What comes back after a run in which a volume that was only to pause could not be taken down: its other mounts are gone by then, and
-//! the way up, which waited for what failed, was never begun. The steps here put back what was, from what was seen before.
+//! the way up, which waited for what failed, was never begun. The steps here put back what was, from what was seen before. A volume that was
+//! down and is to grow, but cannot, comes up with the size it has: whoever boots a machine wants the data first.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,8 @@ struct Gone<'a> {
     targets: HashMap<&'a Path, &'a Step>,
     stages: HashMap<&'a VolumeId, &'a Step>,
     loops: HashMap<&'a VolumeId, &'a Step>,
+    /// Volumes whose growth was refused: nothing of them was changed.
+    ungrown: HashSet<&'a VolumeId>,
 }
 
 impl Gone<'_> {
@@ -36,13 +39,21 @@ impl Gone<'_> {
         step.is_some_and(|step| self.ended[step.index] == Ended::Done)
     }
 
-    /// Whether a step of the way up would bring something that was there and is gone.
+    /// Whether a step of the way up would bring something that was there and is gone, or that was down and only waited for its growth.
     fn brings(&self, step: &Step) -> bool {
+        let was_down = |id: &VolumeId, taken: Option<&&Step>| taken.is_none() && self.ungrown.contains(id);
         match &step.action {
-            Action::Publish(publish) => self.is_done(self.targets.get(publish.target.as_path())),
-            Action::Stage(request) => self.is_done(self.stages.get(&request.id)),
+            Action::Publish(publish) => {
+                let taken = self.targets.get(publish.target.as_path());
+                self.is_done(taken) || was_down(&publish.volume, taken)
+            }
+            Action::Stage(request) => {
+                let taken = self.stages.get(&request.id);
+                self.is_done(taken) || was_down(&request.id, taken)
+            }
             Action::Attach(request) => {
-                self.is_done(self.stages.get(&request.id)) || self.is_done(self.loops.get(&request.id))
+                let (stage, device) = (self.stages.get(&request.id), self.loops.get(&request.id));
+                self.is_done(stage) || self.is_done(device) || was_down(&request.id, stage.or(device))
             }
             _ => false,
         }
@@ -63,14 +74,16 @@ impl Gone<'_> {
 /// The steps that put it back, numbered anew, and for each the index it has in the plan that was run; empty where nothing can be put back as
 /// it was. A volume that was changed on the way stays down: the next apply knows more of it.
 pub fn back(plan: &Plan, observed: &Observed, ended: &[Ended]) -> (Plan, Vec<usize>) {
-    let mut gone = Gone { ended, targets: HashMap::new(), stages: HashMap::new(), loops: HashMap::new() };
+    let mut gone =
+        Gone { ended, targets: HashMap::new(), stages: HashMap::new(), loops: HashMap::new(), ungrown: HashSet::new() };
     let mut changed: HashSet<ObjectRef> = HashSet::new();
     for step in &plan.steps {
         match &step.action {
             Action::Unpublish(request) => drop(gone.targets.insert(&request.target, step)),
             Action::Unstage(request) => drop(gone.stages.insert(&request.id, step)),
             Action::Detach(id) => drop(gone.loops.insert(id, step)),
-            Action::Expand(_) | Action::Modify(_) if ended[step.index] == Ended::Refused => {}
+            Action::Expand(request) if ended[step.index] == Ended::Refused => drop(gone.ungrown.insert(&request.id)),
+            Action::Modify(_) if ended[step.index] == Ended::Refused => {}
             _ if ended[step.index] != Ended::Skipped => drop(changed.insert(step.object())),
             _ => {}
         }

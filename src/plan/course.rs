@@ -151,7 +151,7 @@ impl<'a> Course<'a> {
 
     /// Whether it is mounted or attached now.
     pub fn is_up(&self) -> bool {
-        self.seen.staged.is_some() || self.seen.loop_device.is_some() || !self.seen.published.is_empty()
+        self.seen.is_up()
     }
 
     /// What it was before, where that is known: the backing that is taken down.

@@ -82,6 +82,49 @@ fn a_full_pool_is_told_leaves_nothing_half_made_and_lets_everything_come_down() 
 }
 
 #[test]
+fn a_growth_for_which_the_pool_has_no_room_keeps_nobody_from_the_data() {
+    for fs_type in ["ext4", "xfs", "btrfs"] {
+        let place = Place::new();
+        let disk = Disk::new(&place, "pool.raw", 160);
+        run(&["mkfs.ext4", "-q", "-m", "0"], &disk.node);
+        mount(&disk.node, &place.join("disk"));
+        let sized = |capacity: &str| {
+            let volume = format!(
+                "capacity = \"{capacity}\"\nfs = {{ type = \"{fs_type}\" }}\nimage = {{ allocate = \"sparse\" }}"
+            );
+            place.write("m.toml", &manifest(&place.join("disk/pool"), &[("one", &volume)]));
+        };
+        sized("320MiB");
+        place.ok(&["apply", "m.toml", "--yes"]);
+        let canaries = write_canaries(&place, &["a/one"]);
+        run(&["sync", "-f"], &place.join("a/one"));
+        let junk = place.join("disk/junk");
+        let filled = Command::new("dd").args(["if=/dev/zero", "bs=64K"]).arg(format!("of={}", junk.display())).output();
+        assert!(!filled.unwrap().status.success(), "the disk is larger than thought");
+        sized("20GiB");
+        let (code, words) = place.exit(&["apply", "m.toml", "--yes"]);
+        assert!([1, 5, 6].contains(&code) && !words.contains("panicked"), "{fs_type} {code}: {words}");
+        place.ok(&["destroy", "m.toml", "--yes"]);
+
+        let (_, words) = place.exit(&["apply", "m.toml", "--yes"]);
+
+        let mut verdict = Verdict::default();
+        intact(&place, &canaries, &mut verdict);
+        assert_eq!(verdict.wrong, Vec::<String>::new(), "{fs_type}: {words}");
+        // btrfs may find the few blocks that it takes among those its image has.
+        let plan = place.exit(&["plan", "m.toml", "--detailed-exitcode"]).0;
+        assert!(plan == 2 || (plan, fs_type) == (0, "btrfs"), "{fs_type} {plan}: it is not grown");
+        fs::remove_file(&junk).unwrap();
+        place.ok(&["apply", "m.toml", "--yes"]);
+        place.ok(&["plan", "m.toml", "--detailed-exitcode"]);
+        intact(&place, &canaries, &mut verdict);
+        assert_eq!(verdict.wrong, Vec::<String>::new(), "{fs_type}");
+        place.ok(&["destroy", "m.toml", "--yes"]);
+        let_go(&place.join("disk"));
+    }
+}
+
+#[test]
 fn a_read_only_pool_is_told_and_nothing_is_made_or_lost() {
     let (place, _disk, canaries) = prepared();
     wanting_more(&place);

@@ -141,13 +141,16 @@ fn killed_while_frozen(place: &Place, name: &str) -> Thaws {
         lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.trim().parse().ok()).collect::<Vec<_>>()).collect()
     };
     let begun = Instant::now();
-    while !place.run().join("frozen/d.a").exists() || children().is_empty() {
+    // The child says that it holds the freeze before anything is copied.
+    let copying = || {
+        let names = fs::read_dir(place.join("pool")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.into_iter().any(|file| file.to_string_lossy().ends_with(&format!("{name}.snap.part")))
+    };
+    while !copying() || children().is_empty() {
         assert!(snapshot.try_wait().unwrap().is_none(), "it ended before it could be killed");
         assert!(begun.elapsed() < Duration::from_secs(30));
         sleep(Duration::from_millis(1));
     }
-    // The child says that it holds the freeze before anything is copied.
-    sleep(Duration::from_millis(20));
     signal(pid, "-STOP");
     children().into_iter().for_each(|child| signal(child, "-KILL"));
     signal(pid, "-KILL");

@@ -7,7 +7,7 @@ use crate::host::FsMount;
 use crate::model::action::{Outcome, StageRequest};
 use crate::model::mount_options::{MountKind, check_all};
 use crate::model::record::{RunRecord, VolumeRecord};
-use crate::model::{Allocate, Backing, BlockId, DiskId, Done, FsType, Ownership, SectorSize, VolumeSpec};
+use crate::model::{Allocate, Backing, BlockId, DiskId, Done, FsType, Owner, Ownership, SectorSize, VolumeSpec};
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
@@ -391,10 +391,21 @@ fn mount(
             // Staged, it would look as if it were done. What cannot be taken away stays marked.
             let own = Own::of(s, Some(record))?;
             let root = own::staging_root(s, &request.staging_path);
-            if own.unmount_all(s, &request.staging_path, &root).is_ok() {
-                not_growing(s)?;
+            if own.unmount_all(s, &request.staging_path, &root).is_err() {
+                return Err(error);
             }
-            return Err(error);
+            if record.spec.owner == Owner::Csi {
+                // Nobody would ask for the growth of a copy again.
+                not_growing(s)?;
+                return Err(error);
+            }
+            // The pool may be full, and its files are wanted all the same, were it to delete some. Mounted anew, since the kernel may have
+            // stopped all writing to what it could not grow.
+            s.host().mount(&mount).map_err(|_| error.clone())?;
+            let (what, object) = (error.to_string(), format!("{}: ", s.object()));
+            let what = what.trim_start_matches(&object).lines().next().unwrap_or_default();
+            notes.push(format!("{what}: it is used with the size it has; the next apply tries again, and tells all"));
+            return Ok(());
         }
         not_growing(s)?;
     }
