@@ -163,7 +163,6 @@ fn volume(
 ) -> Volume {
     let record = seen.record.present();
     let spec = record.map(|record| &record.spec).or(wanted);
-    let recorded: Vec<&PublishSpec> = seen.run.iter().flat_map(|run| run.publishes.values()).collect();
     let released = record.is_some_and(|record| record.released);
     let drift = match publishes {
         Some(publishes) => {
@@ -172,7 +171,7 @@ fn volume(
             drift
         }
         None if released => drift::of_volume(id, seen, &[]),
-        None => drift::of_volume(id, seen, &recorded),
+        None => drift::of_recorded(id, seen),
     };
     let mut published: Vec<_> = seen
         .published

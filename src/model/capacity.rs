@@ -139,6 +139,7 @@ pub struct CapacityRange {
     /// The size the volume gets, already rounded up to [`CAPACITY_STEP`].
     pub required: Capacity,
     /// The size it may not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Capacity>,
 }
 

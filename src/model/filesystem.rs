@@ -95,6 +95,7 @@ pub struct FsSpec {
     /// When it may be made.
     pub format: FormatPolicy,
     /// The label, at most [`FsType::label_max`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Extra arguments of mkfs, each one on the allow-list of its file system.
     pub mkfs_options: Vec<String>,

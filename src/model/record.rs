@@ -59,6 +59,9 @@ pub struct VolumeRecord {
     pub made_directory: bool,
     /// Targets (and parents) that csictl made and may therefore remove, by path.
     pub made_targets: BTreeMap<PathBuf, PublishKind>,
+    /// Targets at which its manifest shows it, as last done: after a boot nothing else tells that it was up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shown_at: BTreeMap<PathBuf, PublishKind>,
     /// Owner and mode as last given to the root inode, so that a later chown by an application is not undone.
     #[serde(default)]
     pub applied_ownership: Ownership,
@@ -73,10 +76,10 @@ pub struct VolumeRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grown: Option<Capacity>,
     /// What a CreateVolume call asked for; `None` for a manifest's volume.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
     /// The node it is published to by an orchestrator, until that takes it away.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attachment>,
     /// The image that its deletion has begun to remove: until that is done, its file may still be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

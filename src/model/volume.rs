@@ -55,8 +55,10 @@ impl fmt::Display for Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ownership {
     /// User and group.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<(u32, u32)>,
     /// Permission bits, 0 to 0o7777.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
 }
 
@@ -70,6 +72,7 @@ pub struct VolumeSpec {
     /// The name it was asked for: a DNS label in a manifest, any text over gRPC.
     pub name: String,
     /// A word for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Mounted or raw.
     pub volume_mode: VolumeMode,
@@ -87,6 +90,7 @@ pub struct VolumeSpec {
     /// Mount options as given, allow-listed; those that are always added are not listed here.
     pub mount_options: Vec<String>,
     /// What it is made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// What becomes of its bytes when it leaves the manifest.
     pub reclaim: Reclaim,
@@ -95,6 +99,7 @@ pub struct VolumeSpec {
     /// Root inode.
     pub ownership: Ownership,
     /// The group its files belong to, from the pods that mount it (Kubernetes fsGroup).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fs_group: Option<u32>,
     /// Lives from its one publish to its unpublish (CSI inline ephemeral volumes).
     #[serde(default)]

@@ -192,6 +192,11 @@ impl<'a> Course<'a> {
             seen: None,
             asked: Some(asked),
         }));
+        // The same of an earlier boot.
+        let before = self.record.into_iter().flat_map(|record| &record.shown_at);
+        let before = before
+            .filter(|(target, _)| self.mounted_at(target).is_none() && !wanted(target) && self.asked(target).is_none());
+        leaving.extend(before.map(|(target, kind)| Leaving { target, kind: *kind, seen: None, asked: None }));
         leaving.sort_by_key(|leaving| leaving.target);
         leaving
     }

@@ -35,6 +35,22 @@ pub fn of_volume(id: &VolumeId, seen: &ObservedVolume, publishes: &[&PublishSpec
     found.drift
 }
 
+/// The same of a volume of which nothing tells what is wanted but its records: what this boot's record names, and what was shown before a boot.
+pub fn of_recorded(id: &VolumeId, seen: &ObservedVolume) -> Vec<Drift> {
+    let recorded: Vec<&PublishSpec> = seen.run.iter().flat_map(|run| run.publishes.values()).collect();
+    let mut found = Findings { object: ObjectRef::Volume(id.clone()), drift: of_volume(id, seen, &recorded) };
+    let there = |target: &Path| {
+        recorded.iter().any(|publish| publish.target == target)
+            || seen.published.iter().any(|publish| publish.target == target)
+    };
+    for target in seen.record.present().into_iter().flat_map(|record| record.shown_at.keys()) {
+        if !there(target) {
+            found.push("mount", &target.display(), "not mounted");
+        }
+    }
+    found.drift
+}
+
 struct Findings {
     object: ObjectRef,
     drift: Vec<Drift>,
@@ -59,10 +75,12 @@ fn backing(record: &VolumeRecord, seen: &ObservedVolume, found: &mut Findings) {
                 found.push("image size", &size, &image.size);
             }
             if let Some(device) = &seen.loop_device {
+                // What somebody gave the file beyond that is noted, and the loop device's at its next attach.
+                let asked = record.spec.required().map_or(image.size, |asked| asked.min(image.size));
                 if device.backing != image.file {
                     found.push("loop", &image.file, &device.backing);
-                } else if device.size < image.size.get() - image.size.get() % u64::from(device.sector_size.max(512)) {
-                    found.push("loop size", &image.size, &Capacity::bytes(device.size));
+                } else if device.size < asked.get() - asked.get() % u64::from(device.sector_size.max(512)) {
+                    found.push("loop size", &asked, &Capacity::bytes(device.size));
                 }
             }
         }
@@ -128,10 +146,10 @@ pub(super) fn has_to_grow(seen: &ObservedVolume) -> bool {
     seen.staged.is_some() && seen.run.as_ref().is_some_and(|run| run.grows)
 }
 
-/// Whether it was up before, as far as anything tells: this boot's record, or targets that were made and never removed.
+/// Whether it was up before, as far as anything tells: this boot's record, or where the manifest had it shown.
 fn was_up(record: &VolumeRecord, seen: &ObservedVolume, publishes: &[&PublishSpec]) -> bool {
     let this_boot = seen.run.as_ref().is_some_and(|run| run.staging_path.is_some() || !run.publishes.is_empty());
-    this_boot || publishes.iter().any(|publish| record.made_targets.contains_key(&publish.target))
+    this_boot || publishes.iter().any(|publish| record.shown_at.contains_key(&publish.target))
 }
 
 fn target(
@@ -158,7 +176,7 @@ fn target(
                 found.push("mount", &format!("{path} {expected}"), &is);
             }
         }
-        None if asked.is_some() || record.made_targets.contains_key(&publish.target) => {
+        None if asked.is_some() || record.shown_at.contains_key(&publish.target) => {
             found.push("mount", &path, "not mounted");
         }
         None => {}

@@ -372,6 +372,7 @@ pub(crate) mod tests {
             attach_mark: false,
             made_directory: false,
             made_targets: std::collections::BTreeMap::new(),
+            shown_at: std::collections::BTreeMap::new(),
             applied_ownership: Ownership::default(),
             modifying: false,
             growing: None,

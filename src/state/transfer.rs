@@ -134,6 +134,7 @@ fn as_imported(record: &VolumeRecord) -> VolumeRecord {
     VolumeRecord {
         made_directory: false,
         made_targets: BTreeMap::new(),
+        shown_at: BTreeMap::new(),
         format: if begun { FormatMark::None } else { record.format },
         fs_uuid: record.fs_uuid.filter(|_| !begun),
         disk: None,

@@ -345,3 +345,22 @@ fn a_size_or_an_option_that_was_changed_by_a_remount_is_drift_and_put_back() {
         place.ok(&["destroy", "m.toml", "--yes"]);
     }
 }
+
+/// A file that somebody made longer while it is attached is a note, as it is when it is down; a monitor has nothing to report.
+#[test]
+fn an_image_made_longer_than_its_loop_device_is_noted_and_no_drift() {
+    let place = Place::new();
+    one(&place);
+    fs::OpenOptions::new().write(true).open(place.join("pool/d.a.img")).unwrap().set_len(40 << 20).unwrap();
+
+    let (code, said) = place.exit(&["plan", "m.toml", "--detailed-exitcode"]);
+
+    assert!(code == 0 && said.contains("it was grown elsewhere: 40 MiB instead of 32 MiB"), "{code}: {said}");
+    for words in [&["status", "--check"][..], &["status", "m.toml", "--check"]] {
+        let (code, said) = place.exit(words);
+        assert_eq!(code, 0, "{words:?}: {said}");
+    }
+    place.ok(&["expand", "a", "40MiB", "--yes"]);
+    assert_eq!(place.exit(&["status", "--check"]).0, 0);
+    place.ok(&["destroy", "m.toml", "--yes"]);
+}

@@ -1,5 +1,6 @@
 //! The command line as users meet it: the built binary, its help, exit codes, documents and generated files.
 
+mod after_boot;
 mod behind;
 mod busy;
 mod completion;

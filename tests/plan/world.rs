@@ -425,6 +425,7 @@ impl World {
             attach_mark: false,
             made_directory: false,
             made_targets: BTreeMap::new(),
+            shown_at: BTreeMap::new(),
             applied_ownership: spec.ownership,
             modifying: false,
             growing: None,

@@ -51,6 +51,28 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
+/// Fields that are left out where they say nothing, and are tried like those that are there.
+const LEFT_OUT: &[&str] = &[
+    "/asked",
+    "/attachment",
+    "/spec/description",
+    "/spec/source",
+    "/spec/fs_group",
+    "/spec/fs/label",
+    "/spec/capacity/limit",
+    "/spec/ownership/owner",
+    "/spec/ownership/mode",
+    "/applied_ownership/owner",
+    "/applied_ownership/mode",
+];
+
+/// A field of a value by its pointer, made if only its parent is there.
+fn field_of<'a>(value: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = value.pointer_mut(parent).filter(|parent| parent.is_object())?;
+    Some(&mut parent[name.replace("~1", "/")])
+}
+
 /// The record with one field changed, for each field and value, and with each of these fields that it has none of.
 fn edits<T: Record>(record: &T, hostile: &[Value], more: &[(&str, Value)]) -> Vec<(String, T)> {
     let honest = serde_json::to_value(record).unwrap();
@@ -58,10 +80,15 @@ fn edits<T: Record>(record: &T, hostile: &[Value], more: &[(&str, Value)]) -> Ve
     let mut found = Vec::new();
     let mut fields = Vec::new();
     leaves(&honest, "", &mut fields);
+    let left_out = LEFT_OUT.iter().filter(|field| honest.get("spec").is_some() && honest.pointer(field).is_none());
+    fields.extend(left_out.map(|field| (*field).to_owned()));
     for field in fields {
         let edited = hostile.iter().filter_map(|value| {
             let mut edited = honest.clone();
-            *edited.pointer_mut(&field).unwrap() = value.clone();
+            match edited.pointer_mut(&field) {
+                Some(there) => *there = value.clone(),
+                None => *field_of(&mut edited, &field)? = value.clone(),
+            }
             let record = read(&edited)?;
             (serde_json::to_value(&record).unwrap() != honest).then(|| (format!("{field} = {value}"), record))
         });
@@ -69,8 +96,7 @@ fn edits<T: Record>(record: &T, hostile: &[Value], more: &[(&str, Value)]) -> Ve
     }
     for (field, value) in more {
         let mut edited = honest.clone();
-        let (parent, name) = field.rsplit_once('/').unwrap();
-        edited.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = value.clone();
+        *field_of(&mut edited, field).unwrap() = value.clone();
         let record = read(&edited).unwrap_or_else(|| panic!("{field} is not {value}"));
         found.push((format!("{field} = {value}"), record));
     }
@@ -214,6 +240,10 @@ fn marks(place: &Place) -> Vec<(&'static str, Value)> {
         ("/grown", json!(1_u64 << 30)),
         ("/spec/ephemeral", json!(true)),
         ("/made_targets", json!({ etc.to_str().unwrap(): "mount", etc.join("passwd").to_str().unwrap(): "device" })),
+        (
+            "/shown_at",
+            json!({ etc.join("mnt").to_str().unwrap(): "mount", etc.join("passwd").to_str().unwrap(): "device" }),
+        ),
     ];
     if image.exists() {
         more.push(("/removing", file(image)));

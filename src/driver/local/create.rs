@@ -65,6 +65,7 @@ fn fresh(spec: &VolumeSpec) -> VolumeRecord {
         attach_mark: false,
         made_directory: false,
         made_targets: BTreeMap::new(),
+        shown_at: BTreeMap::new(),
         applied_ownership: Ownership::default(),
         modifying: false,
         growing: None,
@@ -295,6 +296,7 @@ fn replace(s: &mut Session<'_>, old: &VolumeRecord, request: &CreateRequest, not
     neighbours::free(s, &record)?;
     record.created_at.clone_from(&old.created_at);
     record.made_targets.clone_from(&old.made_targets);
+    record.shown_at.clone_from(&old.shown_at);
     let old_image = old.spec.backing.as_image().map(|backing| (backing, backing.image_path(&s.id)));
     if let (Some((backing, path)), Some(file)) = (&old_image, old.image) {
         image::not_attached(s, file, path)?;

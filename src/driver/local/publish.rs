@@ -62,6 +62,7 @@ pub(super) fn publish(driver: &LocalDriver, publish: &PublishSpec) -> Result<Out
             run.device = run.device.or(own.block());
         }
         s.put_run(run)?;
+        remember(&mut s, &mut record, publish, BTreeMap::new())?;
         return Ok(unstack(&s, &own, publish)?.into());
     }
     usage::fits(&s, &record, publish.capability.as_ref())?;
@@ -395,28 +396,37 @@ fn nothing_hidden(s: &Session<'_>, publish: &PublishSpec, is: TargetKind) -> Res
     ))
 }
 
-/// Makes the target where it is missing, and remembers before what will be csictl's to remove.
+/// Makes the target where it is missing; what will be csictl's to remove is written down before.
 fn make_target(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
     publish: &PublishSpec,
     absent: bool,
 ) -> Result<Vec<PathBuf>> {
+    let missing = if absent { missing_paths(s, &publish.target, publish.kind)? } else { BTreeMap::new() };
+    remember(s, record, publish, missing)?;
     if !absent {
         return Ok(Vec::new());
-    }
-    let missing = missing_paths(s, &publish.target, publish.kind)?;
-    let before = record.made_targets.len();
-    record.made_targets.extend(missing);
-    if record.made_targets.len() != before {
-        // Not flushed: a killed run leaves the record as written, and the worst a power cut can leave is an empty directory or file
-        // that nobody knows to be csictl's.
-        s.put_record(record.clone(), false)?;
     }
     if s.host().stat(&publish.trusted_root).map_err(|error| s.fail(error))?.is_none() {
         s.host().make_dir(&publish.trusted_root, 0o755).map_err(|error| s.fail(error))?;
     }
     s.host().make_target(&publish.trusted_root, &publish.target, publish.kind).map_err(|error| s.fail(error))
+}
+
+/// Writes down where a manifest shows it, and what will be csictl's to remove. Not flushed: a killed run leaves the record as written, and the
+/// worst a power cut can leave is an empty directory or file that nobody knows to be csictl's.
+fn remember(
+    s: &mut Session<'_>,
+    record: &mut VolumeRecord,
+    publish: &PublishSpec,
+    missing: BTreeMap<PathBuf, PublishKind>,
+) -> Result<()> {
+    record.made_targets.extend(missing);
+    if publish.capability.is_none() {
+        record.shown_at.insert(publish.target.clone(), publish.kind);
+    }
+    s.put_record(record.clone(), false)
 }
 
 /// The target and its parents that are not there, as what they will be.

@@ -119,6 +119,7 @@ pub(super) fn from_image(
         attach_mark: identity.fs_type.is_none(),
         made_directory: false,
         made_targets: BTreeMap::new(),
+        shown_at: BTreeMap::new(),
         // Nobody knows what was applied: it is not applied again.
         applied_ownership: Ownership::default(),
         modifying: false,

@@ -47,6 +47,9 @@ pub(super) fn unpublish(driver: &LocalDriver, request: &UnpublishRequest) -> Res
         if removed {
             record.made_targets.remove(&request.target);
         }
+        if !request.comes_back && record.shown_at.remove(&request.target).is_some() {
+            done = Done::Changed;
+        }
         if foreign.is_none() && !request.comes_back && forget_targets(&s, &mut record, Some(request))? == Done::Changed
         {
             done = Done::Changed;
