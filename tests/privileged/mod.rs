@@ -11,6 +11,7 @@ mod loops;
 mod meddled;
 mod mounts;
 mod options;
+mod passed_on;
 mod probe;
 mod records;
 mod rig;
