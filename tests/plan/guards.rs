@@ -265,3 +265,27 @@ fn full_cannot_be_promised_on_btrfs_and_says_so_once() {
     assert!(world.plan().notes[0].1.contains("cannot be promised"));
     assert!(world.applied().plan().notes.is_empty());
 }
+
+/// The disk of the record is 8:32, as is what is staged.
+#[test]
+fn another_path_is_compared_with_the_device_that_is_used() {
+    let same = BlockId { major: 8, minor: 32 };
+    let other = BlockId { major: 8, minor: 48 };
+    for up in [true, false] {
+        for (asked, expected) in [(Some(same), &[][..]), (Some(other), &["incompatible"]), (None, &["incompatible"])] {
+            let mut world = World::new().with(disk()).device("disk", 100);
+            world = if up { world.shown("app", "disk", "/t") } else { world };
+            let mut world = world.applied().edit("disk", |spec| {
+                let Backing::Device(device) = &mut spec.backing else { panic!() };
+                device.path = "/dev/disk/by-id/wwn-2".into();
+            });
+            world.seen("disk").asked_device = asked;
+            let plan = world.plan();
+
+            assert_eq!(codes(&plan), expected, "up: {up}, leads to {asked:?}");
+            if expected.is_empty() {
+                assert_eq!(shown(&plan), ["modify volume.disk"], "up: {up}");
+            }
+        }
+    }
+}

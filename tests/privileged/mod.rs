@@ -11,6 +11,7 @@ mod loops;
 mod meddled;
 mod mounts;
 mod options;
+mod other_path;
 mod passed_on;
 mod probe;
 mod records;
