@@ -289,3 +289,33 @@ fn another_path_is_compared_with_the_device_that_is_used() {
         }
     }
 }
+
+#[test]
+fn a_mount_with_another_projects_on_it_neither_goes_nor_pauses() {
+    let claimed = |target: &str| {
+        let mut blog = World::new().with(image("posts")).shown("web", "posts", target).applied();
+        let mut claims = csictl::model::Claims::default();
+        claims.add_run(blog.seen("posts").run.as_ref().unwrap(), &Owner::Project("blog".parse().unwrap()), |_| true);
+        claims
+    };
+    let up = || World::new().with(image("db")).shown("app", "db", "/srv/db").applied();
+    let cases = [
+        ("left the manifest", up().without_pod("app"), Intent::Apply),
+        ("destroy", up(), Intent::Destroy { delete_data: Default::default() }),
+        ("pause", up().edit("db", |spec| spec.mount_options = vec!["data=journal".to_owned()]), Intent::Apply),
+    ];
+    for (what, mut world, intent) in cases {
+        for (target, expected) in
+            [("/srv/db/posts", &["busy"][..]), ("/srv/db/a/b", &["busy"]), ("/srv/dba", &[]), ("/srv/other", &[])]
+        {
+            world.observed.others = claimed(target);
+            let plan = world.plan_for(&intent);
+
+            assert_eq!(codes(&plan), expected, "{what}: {target}");
+            assert!(plan.refused.iter().all(|refused| refused.message.contains("project:blog")), "{what}: {target}");
+        }
+    }
+    let mut stays = up();
+    stays.observed.others = claimed("/srv/db/posts");
+    assert!(stays.plan().is_empty());
+}

@@ -136,3 +136,57 @@ fn a_pause_of_what_another_project_lies_upon_is_refused_once_with_the_way_out() 
         place.ok(&["destroy", manifest, "--yes"]);
     }
 }
+
+#[test]
+fn a_mount_upon_which_another_project_lies_goes_after_that_and_nothing_before() {
+    let place = Place::new();
+    let text = |project: &str, mounts: &[(&str, &str)]| {
+        let head = format!(
+            "version = 1\nproject = \"{project}\"\n[pools.p]\npath = \"pool\"\n[classes.thin]\nimage = {{ allocate = \"sparse\" }}\n\
+             [volumes.a]\nclass = \"thin\"\ncapacity = \"16MiB\"\n[volumes.z]\nclass = \"thin\"\ncapacity = \"16MiB\"\n\
+             [pods.x]\nroot = \"r\"\n"
+        );
+        let mount =
+            |(volume, path): &(&str, &str)| format!("[[pods.x.mounts]]\nvolume = \"{volume}\"\npath = \"{path}\"\n");
+        head + &mounts.iter().map(mount).collect::<String>()
+    };
+    let whole = text("one", &[("a", "/x"), ("z", "/z1")]);
+    let dropped = text("one", &[("z", "/z1")]);
+    let moved = text("one", &[("a", "/elsewhere"), ("z", "/z1")]);
+    let volume_gone = dropped.replace("[volumes.a]\nclass = \"thin\"\ncapacity = \"16MiB\"\n", "");
+    place.write("whole.toml", &whole);
+    place.write("two.toml", &text("two", &[("a", "/x/in"), ("z", "/z2")]));
+    place.ok(&["apply", "whole.toml", "--yes"]);
+    place.ok(&["apply", "two.toml", "--yes"]);
+    let before = (place.mounts(), place.loops());
+
+    // Both commands of each way to take it away; the last words are the ones that it goes by in the end.
+    for (manifest, words) in [
+        (&whole, &["plan", "one.toml", "--destroy"][..]),
+        (&whole, &["destroy", "one.toml", "--yes"]),
+        (&dropped, &["plan", "one.toml"]),
+        (&dropped, &["apply", "one.toml", "--yes"]),
+        (&moved, &["plan", "one.toml"]),
+        (&moved, &["apply", "one.toml", "--yes"]),
+        (&volume_gone, &["plan", "one.toml"]),
+        (&volume_gone, &["apply", "one.toml", "--yes"]),
+    ] {
+        place.write("one.toml", manifest);
+
+        let (code, said) = place.exit(words);
+
+        assert_eq!(code, 5, "{words:?}: {said}");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("volume two.a of project:two"), "{words:?}: {said}");
+        assert!(said.contains("would be taken down, and"), "{words:?}: {said}");
+        assert_eq!((place.mounts(), place.loops()), before, "{words:?}: {said}");
+    }
+
+    place.ok(&["destroy", "two.toml", "--yes"]);
+    place.write("one.toml", &dropped);
+    place.ok(&["apply", "one.toml", "--yes"]);
+    assert!(!place.mounts().contains(&place.join("r/x")) && place.mounts().contains(&place.join("r/z1")));
+    assert_eq!(place.exit(&["plan", "one.toml", "--detailed-exitcode"]).0, 0);
+    place.ok(&["destroy", "one.toml", "--yes"]);
+    assert_eq!(place.mounts(), Vec::<std::path::PathBuf>::new());
+}
