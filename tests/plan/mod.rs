@@ -4,6 +4,7 @@ mod changes;
 mod files;
 mod guards;
 mod lifecycle;
+mod lost;
 mod orchestrated;
 mod order;
 pub mod world;

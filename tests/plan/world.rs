@@ -385,11 +385,19 @@ impl World {
 
     fn create(&mut self, spec: &VolumeSpec) {
         let inode = u64::from(self.fresh());
-        if let Some(Source::Volume(source)) = &spec.source {
-            assert!(self.observed.volumes.contains_key(source), "cloned before its source was made");
-        }
-        if let Some(Source::Snapshot(source)) = &spec.source {
-            assert!(self.observed.snapshots.contains_key(source), "restored before the snapshot was taken");
+        let adopts =
+            self.observed.volumes.get(&spec.id).is_some_and(|seen| {
+                seen.record == Recorded::Absent && matches!(seen.backing, ObservedBacking::Image(_))
+            });
+        match &spec.source {
+            _ if adopts => {}
+            Some(Source::Volume(source)) => {
+                assert!(self.observed.volumes.contains_key(source), "cloned before its source was made");
+            }
+            Some(Source::Snapshot(source)) => {
+                assert!(self.observed.snapshots.contains_key(source), "restored before the snapshot was taken");
+            }
+            None => {}
         }
         let seen = self.observed.volumes.entry(spec.id.clone()).or_default();
         let there = matches!((&spec.backing, &seen.backing), (Backing::Image(_), ObservedBacking::Image(_)));

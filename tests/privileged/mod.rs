@@ -8,6 +8,7 @@ mod growth;
 mod helpers;
 mod images;
 mod loops;
+mod lost;
 mod meddled;
 mod mounts;
 mod options;
