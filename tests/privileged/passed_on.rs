@@ -109,3 +109,47 @@ fn what_somebody_else_mounted_below_is_in_the_way_of_a_pause() {
         assert_eq!(place.mounts(), Vec::<PathBuf>::new(), "{what}");
     }
 }
+
+/// However mounts lie on each other, each is taken down once, and comes back.
+#[test]
+fn chains_of_mounts_that_are_passed_on_pause_as_a_whole() {
+    const ON: &str = "propagation = \"bidirectional\"";
+    // (volume, path, more keys) of each mount
+    let cases: [&[(&str, &str, &str)]; 4] = [
+        &[("a", "/x", ON), ("b", "/x/y", ON), ("c", "/x/y/z", "")],
+        &[("a", "/x", "propagation = \"bidirectional\"\nsub_path = \"s\""), ("b", "/x/y", "")],
+        &[("a", "/x", ON), ("a", "/w", ON), ("b", "/x/y", ""), ("c", "/w/k", "")],
+        &[("a", "/x", ON), ("a", "/x/in", "")],
+    ];
+    for mounts in cases {
+        let text = |options: &str| {
+            let mount = |(volume, path, more): &(&str, &str, &str)| {
+                format!("[[pods.x.mounts]]\nvolume = \"{volume}\"\npath = \"{path}\"\n{more}\n")
+            };
+            let image = "access_mode = \"rwo\"\ncapacity = \"16MiB\"\nimage = { allocate = \"sparse\" }\n";
+            format!(
+                "version = 1\nproject = \"p\"\n[pools.main]\npath = \"pool\"\n[volumes.a]\nmount_options = [{options}]\n{image}\
+                 [volumes.b]\n{image}[volumes.c]\ntmpfs = {{ size = \"1MiB\" }}\n[pods.x]\nroot = \"r\"\n{}",
+                mounts.iter().map(mount).collect::<String>()
+            )
+        };
+        let place = Place::new();
+        place.write("m.toml", &text(""));
+        place.ok(&["apply", "m.toml", "--yes"]);
+        let last = place.join("r").join(&mounts[mounts.len() - 1].1[1..]).join("file");
+        fs::write(&last, "kept").unwrap();
+        place.write("m.toml", &text("\"data=journal\""));
+
+        place.ok(&["apply", "m.toml", "--yes"]);
+
+        // Which copies there are beside these depends on which of two peers was mounted first.
+        let there = place.mounts();
+        for (_, path, _) in mounts {
+            assert!(there.contains(&place.join("r").join(&path[1..])), "{mounts:?}: {path} is not in {there:?}");
+        }
+        assert_eq!(fs::read_to_string(last).unwrap(), "kept", "{mounts:?}");
+        assert_eq!(place.exit(&["plan", "m.toml", "--detailed-exitcode"]).0, 0, "{mounts:?}");
+        let (code, said) = place.exit(&["destroy", "m.toml", "--yes"]);
+        assert_eq!((code, place.mounts(), place.loops()), (0, vec![], vec![]), "{mounts:?}: {said}");
+    }
+}
