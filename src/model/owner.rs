@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{InvalidName, Name};
+use super::name::{InvalidName, Name, VolumeId};
 
 /// The owner of a volume or snapshot, written `project:NAME` or `csi`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,14 @@ pub enum Owner {
     Project(Name),
     /// Made over gRPC by an orchestrator.
     Csi,
+}
+
+impl Owner {
+    /// Whose a volume is by its id, where no record tells: a manifest's is `PROJECT.NAME`.
+    pub fn by_id(id: &VolumeId) -> Self {
+        let project = id.as_str().split_once('.').and_then(|(project, _)| project.parse().ok());
+        project.map_or(Self::Csi, Self::Project)
+    }
 }
 
 impl fmt::Display for Owner {

@@ -150,7 +150,9 @@ pub(super) fn behind(course: &Course<'_>, hidden: Option<&Path>) -> Vec<Refused>
         }
         (Backing::Device(backing), ObservedBacking::Device(device)) => self::device(course, backing, device, &object),
         (Backing::Device(backing), ObservedBacking::Missing) => {
-            let message = format!("there is no device {}", backing.path.display());
+            let was = course.record.map(|record| &record.spec.backing);
+            let path = if let Some(Backing::Device(was)) = was { &was.path } else { &backing.path };
+            let message = format!("there is no device {}", path.display());
             vec![not_found(&object, message, "plug it in, or correct device.path")]
         }
         (Backing::Directory(backing), ObservedBacking::Missing) if !backing.create => {
@@ -208,7 +210,8 @@ fn adoptable(course: &Course<'_>, image: &ObservedImage, object: &ObjectRef) -> 
     let says = image.identity.as_ref().filter(|says| says.id == course.id.as_str() && !says.snapshot)?;
     let path = image.path.display();
     let asked = course.spec.fs_type();
-    if says.fs_type != asked {
+    // A copy's is judged with what else it has from its source.
+    if says.fs_type != asked && course.spec.source.is_none() {
         let name = |fs: Option<FsType>| fs.map_or_else(|| "no file system".to_owned(), |fs| fs.to_string());
         let message = format!("its image {path} holds {}, asked is {}", name(says.fs_type), name(asked));
         return Some(refuse("incompatible", object, message, "ask for what is there, or move that file away"));

@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use crate::model::PublishSpec;
+
 use super::course::Course;
 use super::emit::AllEmitted;
 use super::graph::{Graph, Node};
@@ -17,7 +19,9 @@ pub(super) fn push_along(courses: &mut [Course<'_>]) {
             .iter()
             .flat_map(|course| {
                 let leaving = course.leaving().into_iter().map(|leaving| leaving.target.to_owned()).collect::<Vec<_>>();
-                leaving.into_iter().chain(course.coming().map(|publish| publish.target.clone()))
+                // What is only written down again stays where it is.
+                let comes = |publish: &&PublishSpec| course.mounted_at(&publish.target).is_none();
+                leaving.into_iter().chain(course.coming().filter(comes).map(|publish| publish.target.clone()))
             })
             .collect();
         let unpublished: HashSet<PathBuf> = courses

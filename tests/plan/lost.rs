@@ -57,6 +57,19 @@ fn what_is_mounted_without_a_record_and_is_to_be_made_anew_is_made_anew_once() {
     );
 }
 
+#[test]
+fn what_lies_on_a_mount_that_is_written_down_again_stays() {
+    let mut world =
+        World::new().with(image("a")).with(image("b")).shown("app", "a", "/srv/a").shown("app", "b", "/srv/a/b");
+    world = world.applied();
+    world.seen("a").run = None;
+
+    let steps = shown(&world.plan());
+
+    assert_eq!(steps.iter().filter(|step| step.contains("unpublish")).count(), 0, "{steps:?}");
+    assert!(steps.iter().all(|step| step.contains("volume.a")), "{steps:?}");
+}
+
 /// A volume that is down, whose image is all that is known of it.
 fn forgotten(spec: VolumeSpec) -> World {
     let name = spec.name.clone();

@@ -310,6 +310,7 @@ impl World {
                 run_record(seen, &request.id).publishes.remove(&request.target);
                 if let Recorded::Present(record) = &mut seen.record {
                     record.made_targets.remove(&request.target);
+                    record.shown_at.remove(&request.target);
                 }
             }
             Action::Unstage(request) => {
@@ -485,6 +486,7 @@ impl World {
         run_record(seen, &publish.volume).publishes.insert(publish.target.clone(), publish.clone());
         if let Recorded::Present(record) = &mut seen.record {
             record.made_targets.insert(publish.target.clone(), publish.kind);
+            record.shown_at.insert(publish.target.clone(), publish.kind);
         }
     }
 

@@ -137,13 +137,37 @@ fn another_name_of_the_same_disk_is_taken_up_and_down() {
                     assert_eq!(fs::read_to_string(place.join("r/d/precious")).unwrap(), "kept", "{what}");
                 }
             }
-            // The name it had before is of no use to it any more.
-            disks.write("alias", raw);
-            place.ok(&["apply", "m.toml", "--yes"]);
-            place.ok(&["destroy", "m.toml", "--yes"]);
-            fs::remove_file("/dev/disk/by-id/one").unwrap();
-            place.ok(&["apply", "m.toml", "--yes"]);
-            assert_eq!(disks.plan().0, 0, "{what}");
         }
+    }
+}
+
+/// That the old name is gone is why another one is given.
+#[test]
+fn another_name_of_the_same_disk_is_taken_though_the_old_one_is_gone() {
+    for up in [true, false] {
+        let disks = Disks::new("");
+        let place = &disks.place;
+        disks.write("one", false);
+        place.ok(&["apply", "m.toml", "--yes"]);
+        fs::write(place.join("r/d/precious"), "kept").unwrap();
+        if !up {
+            place.ok(&["destroy", "m.toml", "--yes"]);
+        }
+        fs::remove_file("/dev/disk/by-id/one").unwrap();
+        let (code, said) = disks.plan();
+        assert!(code == 5 || up, "up {up}: {said}");
+        disks.write("two", false);
+        let (code, said) = disks.plan();
+        assert_eq!(code, 5, "another disk, up {up}: {said}");
+        disks.write("alias", false);
+
+        let (code, said) = disks.plan();
+
+        assert_eq!(code, 2, "up {up}: {said}");
+        assert!(!said.contains("unpublish"), "up {up}: {said}");
+        place.ok(&["apply", "m.toml", "--yes"]);
+        let (code, said) = disks.plan();
+        assert_eq!(code, 0, "up {up}: {said}");
+        assert_eq!(fs::read_to_string(place.join("r/d/precious")).unwrap(), "kept", "up {up}");
     }
 }

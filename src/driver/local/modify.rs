@@ -27,7 +27,12 @@ fn as_device(s: &Session<'_>, record: &mut VolumeRecord, wanted: &VolumeSpec) ->
     if was.path != asked.path {
         let before = s.host().device(&was.path).ok().flatten();
         let own = Own::of(s, Some(record))?;
-        if before.is_some_and(|before| before.block == now.block) || own.shows(s, now.block)? {
+        let same = match before {
+            Some(before) => before.block == now.block,
+            // Its old name is gone, which is why another is given.
+            None => record.disk.as_ref().is_some_and(|disk| disk.is(&now.disk)),
+        };
+        if same || own.shows(s, now.block)? {
             was.path.clone_from(&asked.path);
         }
     }

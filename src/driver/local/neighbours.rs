@@ -60,7 +60,7 @@ impl Neighbours {
         });
         for (id, record, run) in read {
             self.claims.remove(&id);
-            let owner = record.present().map_or(Owner::Csi, |record| record.spec.owner.clone());
+            let owner = record.present().map_or_else(|| Owner::by_id(&id), |record| record.spec.owner.clone());
             if owner == self.owner {
                 continue;
             }

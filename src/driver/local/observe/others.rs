@@ -14,7 +14,7 @@ impl Look<'_> {
         present().filter(|record| record.spec.owner != ours).for_each(|record| claims.add_record(record));
         for (id, run) in &self.runs {
             let record = self.records.get(id).and_then(|record| record.present());
-            let owner = record.map_or(Owner::Csi, |record| record.spec.owner.clone());
+            let owner = record.map_or_else(|| Owner::by_id(id), |record| record.spec.owner.clone());
             if owner != ours {
                 claims.add_run(run, &owner, |path| self.mounts.top(path).is_some());
             }

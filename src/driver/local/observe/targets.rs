@@ -46,7 +46,7 @@ impl Look<'_> {
         let mut taken = HashMap::new();
         for (id, run) in self.runs.iter().filter(|(id, _)| !volumes.contains_key(*id)) {
             let record = self.records.get(id).and_then(|record| record.present());
-            let owner = record.map_or(Owner::Csi, |record| record.spec.owner.clone());
+            let owner = record.map_or_else(|| Owner::by_id(id), |record| record.spec.owner.clone());
             for target in run.publishes.keys().filter(|target| self.mounts.top(target).is_some()) {
                 taken.insert(target.as_path(), (owner.clone(), id.clone()));
             }

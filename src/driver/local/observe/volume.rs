@@ -8,7 +8,9 @@ use crate::driver::local::guard::is_image_of;
 use crate::driver::local::own::describe;
 use crate::driver::local::reach;
 use crate::host::FileKind;
-use crate::model::observed::{Hidden, ObservedBacking, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume};
+use crate::model::observed::{
+    Hidden, ObservedBacking, ObservedDevice, ObservedPublish, ObservedStage, ObservedTarget, ObservedVolume,
+};
 use crate::model::record::{FormatMark, Recorded, RunRecord, VolumeRecord};
 use crate::model::{
     Backing, BlockId, Capacity, FileId, ImageBacking, LoopDevice, Mount, NamespaceState, PublishKind, PublishSpec,
@@ -27,6 +29,12 @@ struct Mine<'a> {
     was: WasMounted,
 }
 
+/// Whether a device is the one that was used, by its disk or as what this boot has mounted.
+fn is_the_same(device: &ObservedDevice, record: Option<&VolumeRecord>, run: Option<&RunRecord>) -> bool {
+    run.is_some_and(|run| run.device == Some(device.block))
+        || record.and_then(|record| record.disk.as_ref()).is_some_and(|disk| disk.is(&device.disk))
+}
+
 impl Look<'_> {
     pub(super) fn volume(&self, id: &VolumeId) -> ObservedVolume {
         let mut record = self.records.get(id).cloned().unwrap_or_default();
@@ -38,8 +46,15 @@ impl Look<'_> {
         let wanted = self.desired.and_then(|desired| desired.volumes.get(id));
         let spec = record.present().map(|record| &record.spec).or(wanted);
         if let Some(spec) = spec {
+            let asked = wanted.and_then(|wanted| self.asked_device(spec, wanted));
+            seen.asked_device = asked.as_ref().map(|(_, device)| device.block);
             self.backing(spec, record.present(), &mut seen);
-            seen.asked_device = wanted.and_then(|wanted| self.asked_device(spec, wanted));
+            if let (ObservedBacking::Missing, Some((path, device))) = (&seen.backing, asked)
+                && is_the_same(&device, record.present(), run)
+            {
+                // Its old name is gone, which is why another is given.
+                self.device(spec, record.present(), path, device, &mut seen);
+            }
         } else {
             self.stray_image(id, &mut seen);
         }
@@ -67,15 +82,7 @@ impl Look<'_> {
         match &spec.backing {
             Backing::Image(image) => self.image(spec, image, record, seen),
             Backing::Device(device) => match self.host.device(&device.path) {
-                Ok(Some(found)) => {
-                    let mounted = self.is_mounted(found.block);
-                    seen.backing = ObservedBacking::Device(found);
-                    // What is mounted has a file system; everything else is looked at before anything is planned for it.
-                    let shown = seen.run.as_ref().is_some_and(|run| !run.publishes.is_empty());
-                    if !mounted && (spec.fs.is_some() || record.is_none() || !shown) {
-                        seen.probe = Some(self.host.probe(&device.path));
-                    }
-                }
+                Ok(Some(found)) => self.device(spec, record, &device.path, found, seen),
                 Ok(None) => {}
                 Err(error) => seen.unknown.push(error.to_string()),
             },
@@ -95,11 +102,28 @@ impl Look<'_> {
         }
     }
 
+    fn device(
+        &self,
+        spec: &VolumeSpec,
+        record: Option<&VolumeRecord>,
+        path: &Path,
+        found: ObservedDevice,
+        seen: &mut ObservedVolume,
+    ) {
+        let mounted = self.is_mounted(found.block);
+        seen.backing = ObservedBacking::Device(found);
+        // What is mounted has a file system; everything else is looked at before anything is planned for it.
+        let shown = seen.run.as_ref().is_some_and(|run| !run.publishes.is_empty());
+        if !mounted && (spec.fs.is_some() || record.is_none() || !shown) {
+            seen.probe = Some(self.host.probe(path));
+        }
+    }
+
     /// What another path than the recorded one leads to.
-    fn asked_device(&self, is: &VolumeSpec, wanted: &VolumeSpec) -> Option<BlockId> {
+    fn asked_device<'a>(&self, is: &VolumeSpec, wanted: &'a VolumeSpec) -> Option<(&'a Path, ObservedDevice)> {
         let (Backing::Device(is), Backing::Device(wanted)) = (&is.backing, &wanted.backing) else { return None };
         let found = (is.path != wanted.path).then(|| self.host.device(&wanted.path))?;
-        found.ok().flatten().map(|device| device.block)
+        found.ok().flatten().map(|device| (wanted.path.as_path(), device))
     }
 
     fn image(
