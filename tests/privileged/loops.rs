@@ -210,3 +210,20 @@ fn trim_and_zeroing_give_up_nothing_of_a_full_image_and_all_of_a_sparse_one() {
         assert_eq!(rig.loops_left(), 0);
     }
 }
+
+/// What a container with a /dev of its own meets.
+#[test]
+fn a_dev_without_nodes_for_loop_devices_is_named_as_the_cause() {
+    let rig = Rig::new();
+    let (path, file) = rig.image("a.img", Capacity::mib(8), false);
+    let dev = rig.place.join("dev");
+    fs::create_dir(&dev).unwrap();
+    run("cp", &["-a", "/dev/loop-control", dev.to_str().unwrap()]);
+    nix::mount::mount(Some(&dev), "/dev", None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>).unwrap();
+
+    let error = rig.host.attach_loop(&attach(&path, file));
+
+    nix::mount::umount("/dev").unwrap();
+    let error = error.err().expect("no node, no device");
+    assert!(error.kind == ErrorKind::Other && error.to_string().contains("/dev has no node for it"), "{error}");
+}

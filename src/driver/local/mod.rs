@@ -24,6 +24,7 @@ mod mounted;
 mod neighbours;
 pub mod observe;
 mod own;
+mod ownership;
 mod places;
 mod publish;
 mod reach;

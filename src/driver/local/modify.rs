@@ -7,7 +7,7 @@ use crate::model::{Allocate, Backing, Done, LoopDevice, Owner, Ownership, Probe,
 
 use super::own::{self, Own};
 use super::session::Session;
-use super::{LocalDriver, guard, publish, ready, stage, tried};
+use super::{LocalDriver, guard, ownership, publish, ready, stage, tried};
 
 pub(super) fn modify(driver: &LocalDriver, spec: &VolumeSpec) -> Result<Outcome> {
     let mut s = driver.open(&spec.id)?;
@@ -172,8 +172,8 @@ fn remount(
         done = Done::Changed;
     }
     let changed = was.modifying || was.spec.ownership != record.spec.ownership;
-    let mounted = stage::Mounted { new: changed, writable };
-    if stage::own_root(s, record, &path, mounted, None, notes)? == Done::Changed {
+    let mounted = ownership::Mounted { new: changed, writable };
+    if ownership::own_root(s, record, &path, mounted, None, notes)? == Done::Changed {
         done = Done::Changed;
     }
     Ok(done)

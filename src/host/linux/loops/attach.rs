@@ -151,6 +151,7 @@ fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
         flags |= if wanted { bit } else { 0 };
     }
     let control = control()?;
+    let mut without_node = 0;
     for attempt in 0..ATTACH_TRIES {
         // A device that can't be renewed is better than none.
         let renew = request.discard && attempt < RENEW_TRIES;
@@ -166,13 +167,20 @@ fn configure(request: &AttachLoop, image: &File) -> Result<AttachedLoop> {
                 let hold = LoopHold::new(Hold { file: Some(held), index, discard: request.discard });
                 return Ok(AttachedLoop { device, adopted: false, hold });
             }
-            Err(error) if lost_to_another(&error) => pause(attempt),
+            Err(error) if lost_to_another(&error) => {
+                without_node += u32::from(error.raw_os_error() == Some(libc::ENOENT));
+                pause(attempt);
+            }
             Err(error) => match error.raw_os_error() {
                 // Direct I/O is best effort: a file system or sector size that can't says EINVAL.
                 Some(libc::EINVAL) if flags & sys::LO_DIRECT_IO != 0 => flags &= !sys::LO_DIRECT_IO,
                 _ => return Err(failed(ACT, &request.path)(error)),
             },
         }
+    }
+    if without_node == ATTACH_TRIES {
+        let cause = "the kernel has a free loop device and /dev has no node for it: a /dev that is read-only, or a container's own, gets none";
+        return Err(wrong(ErrorKind::Other, ACT, &request.path, cause));
     }
     Err(wrong(
         ErrorKind::Busy,
