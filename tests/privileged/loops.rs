@@ -224,6 +224,6 @@ fn a_dev_without_nodes_for_loop_devices_is_named_as_the_cause() {
     let error = rig.host.attach_loop(&attach(&path, file));
 
     nix::mount::umount("/dev").unwrap();
-    let error = error.err().expect("no node, no device");
+    let Err(error) = error else { panic!("no node, no device") };
     assert!(error.kind == ErrorKind::Other && error.to_string().contains("/dev has no node for it"), "{error}");
 }
