@@ -87,6 +87,7 @@ impl Exit {
             DriverError::Refused { refusal, .. } => Self::of_refusal(refusal.code()),
             DriverError::LockHeld { .. } => Self::Locked,
             DriverError::Host { error, .. } => Self::of_host(error),
+            DriverError::Unfinished(error) => Self::of_driver(error),
         }
     }
 

@@ -109,6 +109,7 @@ impl Problem {
                 problem.help = help.clone().or(problem.help);
                 problem
             }
+            DriverError::Unfinished(error) => Self::of_driver(error),
         }
     }
 

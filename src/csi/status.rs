@@ -13,6 +13,7 @@ pub fn of(error: &DriverError) -> Status {
         DriverError::Host { error: cause, help, .. } => {
             Status::new(of_kind(cause.kind), sentence(error, help.as_deref().unwrap_or("")))
         }
+        DriverError::Unfinished(error) => of(error),
     }
 }
 

@@ -107,6 +107,9 @@ pub enum DriverError {
         /// What failed as well while undoing the half-done work.
         undo: Option<Box<HostError>>,
     },
+    /// What waits for it may go on, since that is there; the rest of what was asked failed.
+    #[error(transparent)]
+    Unfinished(Box<DriverError>),
 }
 
 impl DriverError {

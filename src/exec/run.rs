@@ -165,7 +165,8 @@ impl Run<'_> {
         let (skipped, ready, finished) = {
             let mut state = self.lock();
             state.running.remove(&index);
-            let dependents = state.scheduler.complete(index, result.is_ok());
+            let goes_on = matches!(result, Ok(_) | Err(DriverError::Unfinished(_)));
+            let dependents = state.scheduler.complete(index, goes_on);
             let mut skipped = Vec::new();
             match result {
                 Ok(Outcome { done, notes }) => state.summary.done.push((index, done, notes)),

@@ -11,7 +11,7 @@ use crate::model::{Allocate, Backing, BlockId, DiskId, Done, FsType, Owner, Sect
 
 use super::backing::{directory, tmpfs};
 use super::own::{self, Own};
-use super::session::Session;
+use super::session::{Session, with_help};
 use super::{LocalDriver, attach, freezing, guard, ownership, places, ready, usage};
 
 pub(super) fn stage(driver: &LocalDriver, request: &StageRequest) -> Result<Outcome> {
@@ -50,20 +50,24 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     }
     let staged = stack.top().is_some();
     let mut done = Done::Already;
+    let mut ungrown = None;
     if staged {
         // A killed snapshot, or anybody, may have left it frozen, and its writers unkillable.
         let thawed = freezing::thaw(s, &request.staging_path);
         done = restage(s, &record, request, &options, stack.ours.len())?;
         if run.grows && writable {
-            grow_staged(s, &record, &request.staging_path)?;
-            done = Done::Changed;
+            match grow_staged(s, &record, &request.staging_path) {
+                Ok(()) => done = Done::Changed,
+                Err(error) if record.spec.owner == Owner::Csi => return Err(error),
+                Err(error) => ungrown = Some(with_help(error, UNGROWN)),
+            }
         }
         if thawed == Done::Changed {
             done = thawed;
             notes.push(freezing::NOTE.to_owned());
         }
     }
-    let mut intent = RunRecord { grows: false, ..run };
+    let mut intent = RunRecord { grows: ungrown.is_some(), ..run };
     intent.staging_path = Some(request.staging_path.clone());
     intent.stage_options.clone_from(&request.mount_options);
     intent.stage_capability.clone_from(&request.capability);
@@ -79,27 +83,10 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
         s.put_run(intent)?;
     } else {
         let before = intent.clone();
-        if let Err(error) = mount(s, &mut record, request, intent, options, &mut notes) {
-            // What could not be taken away again is there, with all that is known of it.
-            let left = Own::of(s, Some(&record)).and_then(|own| own.stack(s, &request.staging_path));
-            if left.map_or(true, |stack| stack.top().is_some()) {
-                return Err(error);
-            }
-            let publishes = before.publishes;
-            let cleared = RunRecord {
-                staging_path: None,
-                stage_options: Vec::new(),
-                stage_capability: None,
-                loop_index: None,
-                device: None,
-                directory: None,
-                publishes,
-                ..before
-            };
-            // The first error is the one that tells; a record too many is harmless.
-            let _ = s.put_run(cleared);
-            return Err(error);
-        }
+        ungrown = match mount(s, &mut record, request, intent, options, &mut notes) {
+            Ok(ungrown) => ungrown,
+            Err(error) => return Err(not_mounted(s, &record, request, before, error)),
+        };
         done = Done::Changed;
     }
     s.driver.let_go(&s.id);
@@ -108,7 +95,36 @@ fn stage_locked(s: &mut Session<'_>, mut record: VolumeRecord, request: &StageRe
     if ownership::own_root(s, &mut record, &request.staging_path, mounted, group, &mut notes)? == Done::Changed {
         done = Done::Changed;
     }
-    Ok(Outcome { done, notes })
+    match ungrown {
+        None => Ok(Outcome { done, notes }),
+        Some(error) => Err(DriverError::Unfinished(Box::new(error))),
+    }
+}
+
+/// Writes down that nothing is staged after a mount that failed, where that is so: what could not be taken away again is there, with all that is
+/// known of it.
+fn not_mounted(
+    s: &mut Session<'_>,
+    record: &VolumeRecord,
+    request: &StageRequest,
+    before: RunRecord,
+    error: DriverError,
+) -> DriverError {
+    let left = Own::of(s, Some(record)).and_then(|own| own.stack(s, &request.staging_path));
+    if left.is_ok_and(|stack| stack.top().is_none()) {
+        let cleared = RunRecord {
+            staging_path: None,
+            stage_options: Vec::new(),
+            stage_capability: None,
+            loop_index: None,
+            device: None,
+            directory: None,
+            ..before
+        };
+        // The first error is the one that tells; a record too many is harmless.
+        let _ = s.put_run(cleared);
+    }
+    error
 }
 
 /// The request with every mount option it comes to: a manifest's has them; an orchestrator's are those of its capability and those the
@@ -316,6 +332,7 @@ pub(super) fn fs_mount(
     })
 }
 
+/// Mounts it; answers why it could not be grown, where that is so and it is mounted all the same.
 fn mount(
     s: &mut Session<'_>,
     record: &mut VolumeRecord,
@@ -323,7 +340,7 @@ fn mount(
     mut intent: RunRecord,
     options: Vec<String>,
     notes: &mut Vec<String>,
-) -> Result<()> {
+) -> Result<Option<DriverError>> {
     let mut block = None;
     let mut used_before = true;
     match record.spec.backing.clone() {
@@ -402,15 +419,15 @@ fn mount(
             // The pool may be full, and its files are wanted all the same, were it to delete some. Mounted anew, since the kernel may have
             // stopped all writing to what it could not grow.
             s.host().mount(&mount).map_err(|_| error.clone())?;
-            let (what, object) = (error.to_string(), format!("{}: ", s.object()));
-            let what = what.trim_start_matches(&object).lines().next().unwrap_or_default();
-            notes.push(format!("{what}: it is used with the size it has; the next apply tries again, and tells all"));
-            return Ok(());
+            return Ok(Some(with_help(error, UNGROWN)));
         }
         not_growing(s)?;
     }
-    Ok(())
+    Ok(None)
 }
+
+/// What to do about a growth that failed.
+const UNGROWN: &str = "it is mounted with the size it has; the tool's own words are above, and a sparse image needs room in its pool: put that right and apply again";
 
 fn not_growing(s: &mut Session<'_>) -> Result<()> {
     let run = s.run_or_new()?;
