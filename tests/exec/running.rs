@@ -20,6 +20,7 @@ use csictl::plan::{ApprovedPlan, Plan, Risk, Step};
 enum Act {
     Sleep(Duration),
     Fail,
+    Unfinished,
     Panic,
 }
 
@@ -58,11 +59,11 @@ impl Driver for Fake {
             std::thread::sleep(time);
         }
         self.running.fetch_sub(1, Ordering::SeqCst);
+        let object = csictl::model::ObjectRef::Volume(id.clone());
+        let failed = DriverError::refused(Refusal::Busy, object, "it is in use", "stop what uses it");
         match act {
-            Some(Act::Fail) => {
-                let object = csictl::model::ObjectRef::Volume(id.clone());
-                Err(DriverError::refused(Refusal::Busy, object, "it is in use", "stop what uses it"))
-            }
+            Some(Act::Fail) => Err(failed),
+            Some(Act::Unfinished) => Err(DriverError::Unfinished(Box::new(failed))),
             Some(Act::Panic) => panic!("told to"),
             _ => Ok(Done::Changed.into()),
         }
@@ -214,6 +215,15 @@ fn a_failure_skips_what_depends_on_it_and_nothing_else() {
         told.all()[..4],
         ["started s1", "failed s1", "skipped s2: s1 detach volume.a failed", "skipped s3: s1 detach volume.a failed"]
     );
+}
+
+#[test]
+fn what_failed_after_all_that_others_wait_for_was_there_skips_nothing() {
+    let steps: [(&str, &[usize]); 3] = [("a", &[]), ("b", &[0]), ("c", &[1])];
+    let fake = Fake::with(&[("a", Act::Unfinished)]);
+    let summary = execute(&plan(&steps), &fake, &options(1), &Told::default(), &Stop::new());
+    assert_eq!(indices(&summary), (vec![1, 2], vec![0], vec![]));
+    assert_eq!(summary.failed[0].error.to_string(), "volume.a: it is in use");
 }
 
 #[test]
