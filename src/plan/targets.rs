@@ -2,9 +2,9 @@
 //! should be, files that would be hidden.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::model::observed::{ObservedTarget, TargetKind};
+use crate::model::observed::{Observed, ObservedTarget, TargetKind};
 use crate::model::{ObjectRef, PublishKind, PublishSpec};
 
 use super::Refused;
@@ -17,6 +17,7 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
     let coming: HashSet<&Path> =
         courses.iter().flat_map(|course| course.coming().map(|publish| publish.target.as_path())).collect();
     let given_up: HashSet<&Path> = courses.iter().flat_map(given_up).collect();
+    let goes_whole = |target: &Path| given_up.contains(target) && !is_filled(draft.observed, target, &given_up);
     two_names(draft, courses);
     for course in courses {
         let object = ObjectRef::Volume(course.id.clone());
@@ -30,13 +31,9 @@ pub(super) fn judge(draft: &mut Draft<'_>, courses: &[Course<'_>]) {
             let covered = publish.target.ancestors().skip(1).any(|path| coming.contains(path));
             if let Some(cause) = &seen.unknown {
                 draft.unknown.push((object.clone(), format!("target {}: {cause}", publish.target.display())));
-            } else if let Some(refused) = in_the_way(
-                &object,
-                publish,
-                seen,
-                covered,
-                makes_way(course, publish) || given_up.contains(publish.target.as_path()),
-            ) {
+            } else if let Some(refused) =
+                in_the_way(&object, publish, seen, covered, makes_way(course, publish) || goes_whole(&publish.target))
+            {
                 draft.refused.push(refused);
             } else if seen.hides > 0
                 && !covered
@@ -57,6 +54,13 @@ fn given_up<'a>(course: &Course<'a>) -> impl Iterator<Item = &'a Path> {
     let made = |target: &Path| course.record.is_some_and(|record| record.made_targets.contains_key(target));
     let leaving: Vec<_> = course.leaving().iter().map(|leaving| leaving.target).filter(|target| made(target)).collect();
     leaving.into_iter()
+}
+
+/// Whether something that csictl made lies below a target and stays, in its directory or in what is mounted there now: it may not go then.
+fn is_filled(observed: &Observed, target: &Path, given_up: &HashSet<&Path>) -> bool {
+    let records = observed.volumes.values().filter_map(|seen| seen.record.present());
+    let mut made = records.flat_map(|record| record.made_targets.keys().map(PathBuf::as_path));
+    made.any(|path| path != target && path.starts_with(target) && !given_up.contains(path))
 }
 
 /// Whether what is seen at a target is the volume itself, and what is left when that goes is right, or goes with it.

@@ -47,6 +47,23 @@ fn a_directory_where_a_device_should_be_is_refused() {
     assert_eq!(codes(&world.plan()), ["exists"]);
 }
 
+/// What csictl made and takes away makes way for a device, unless something else of csictl's goes on filling it.
+#[test]
+fn a_directory_that_goes_makes_way_for_a_device_and_one_that_is_filled_does_not() {
+    for (filled, expected) in [(false, vec![]), (true, vec!["exists"])] {
+        let mut world = World::new().with(image("db")).with(image("logs")).with(raw("disk"));
+        world = world.shown("app", "db", "/srv/x").shown("app", "logs", "/srv/logs").applied();
+        if filled {
+            world.record("logs").made_targets.insert("/srv/x/in".into(), csictl::model::PublishKind::Mount);
+        }
+        world = world.without_pod("app").shown("app", "logs", "/srv/logs").shown("app", "disk", "/srv/x");
+        let target = ObservedTarget { kind: TargetKind::Directory, ..ObservedTarget::default() };
+        world.observed.targets.insert("/srv/x".into(), target);
+
+        assert_eq!(codes(&world.plan()), expected, "filled: {filled}");
+    }
+}
+
 #[test]
 fn hidden_files_are_a_note_and_only_once() {
     let mut world = World::new().with(image("db")).shown("app", "db", "/srv/db");
